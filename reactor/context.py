@@ -1,0 +1,153 @@
+"""What a reducer gets: the tables, the time, chance and identity, all from the engine.
+
+A reducer that takes these from its context alone does the same thing again under the same seed and clock, which is
+what makes simulation and replay possible.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from reactor.scopes import Scopes
+from reactor.store import Savepoint, Store
+from reactor.table import Table
+from reactor.timers import TimerInfo
+
+Row = TypeVar("Row")
+
+
+class Tables:
+    """The tables of the program: ``ctx.db.monster`` by name, ``ctx.db[Monster]`` by row class."""
+
+    def __init__(self, tables: Mapping[str, Table[Any]]) -> None:
+        self._by_class = {table.row_type: table for table in tables.values()}
+        self._by_name = tables
+        self.__dict__.update(tables)
+
+    def __getitem__(self, row_class: type[Row]) -> Table[Row]:
+        """The table whose declaration is ``row_class``."""
+        return self._by_class[row_class]
+
+    def __getattr__(self, name: str) -> Table[Any]:
+        raise AttributeError(f"there is no table {name}; the tables are {', '.join(self._by_name)}")
+
+    def __iter__(self) -> Iterator[Table[Any]]:
+        return iter(self._by_name.values())
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks: an identity (32 hex digits), the connection if there is one, and whether it owns the database."""
+
+    identity: str | None
+    connection_id: str | None = None
+    is_owner: bool = False
+
+
+SYSTEM = Caller(None)
+"""The reactor itself."""
+
+
+class Shared:
+    """What all contexts of one engine have in common."""
+
+    def __init__(
+        self,
+        store: Store,
+        scopes: Scopes,
+        extensions: Mapping[str, Callable[[Any], Any]],
+        log: Callable[[int, str, str, str], None],
+        seed: int,
+    ) -> None:
+        self.store = store
+        self.db = Tables(store.tables)
+        self.scopes = scopes
+        self.extensions = extensions
+        self.log = log
+        self.seed = seed
+
+
+class Context:
+    """The first argument of every reducer.
+
+    ``now`` is the instant of the call in µs; for a timer it is the instant the timer was due, so that what is computed
+    from it does not drift. ``real_now`` is when the call really ran. ``sender`` is the identity of the
+    caller, or None for timers and the reactor itself; ``is_owner`` says whether it is the database's owner.
+    """
+
+    # Made for every call, so it sets only what differs from call to call.
+    timer: TimerInfo | None = None
+    _random: random.Random | None = None
+    _made: dict[str, Any] | None = None
+
+    def __init__(self, shared: Shared, reducer: str, now: int, call_number: int, caller: Caller) -> None:
+        self._shared = shared
+        self.db: Any = shared.db
+        self.reducer = reducer
+        self.now = now
+        self.call_number = call_number
+        self.caller = caller
+
+    @property
+    def sender(self) -> str | None:
+        """The identity of the caller (32 hex digits); None for timers and the reactor itself."""
+        return self.caller.identity
+
+    @property
+    def connection_id(self) -> str | None:
+        """The connection the call came by, if it came by one."""
+        return self.caller.connection_id
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether the caller is the owner of the database."""
+        return self.caller.is_owner
+
+    @property
+    def real_now(self) -> int:
+        """When the call really runs; differs from ``now`` for a timer that is late."""
+        return self.now if self.timer is None else self.timer.fired_at
+
+    @property
+    def random(self) -> random.Random:
+        """A stream of chance that depends on the database's seed and this call's number alone."""
+        if self._random is None:
+            self._random = random.Random(self._shared.seed << 64 | self.call_number)
+        return self._random
+
+    def new_uuid(self) -> str:
+        """A version 4 UUID from the seeded stream, as text."""
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether the reactor itself makes this call: a timer, the lifecycle, the engine."""
+        return self.caller.identity is None
+
+    def clock_value(self, clock: str) -> int:
+        """What a clock shows at ``now``, in its own µs; ``SenderError`` ``bad_value`` if there is no such clock."""
+        return self._shared.scopes.value_at(clock, self.now)
+
+    def savepoint(self) -> Savepoint:
+        """``with ctx.savepoint():`` what is done inside is undone alone if it raises; the error goes on."""
+        return self._shared.store.savepoint()
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Write a line to the server's log (``reactor logs``)."""
+        self._shared.log(self.real_now, level, self.reducer, message)
+
+    def __getattr__(self, name: str) -> Any:
+        """An extension of an included module, such as ``ctx.workflows``."""
+        made = self._made
+        if made is None:
+            made = self._made = {}
+        if name not in made:
+            make = self._shared.extensions.get(name)
+            if make is None:
+                raise AttributeError(f"the context has no attribute {name!r}")
+            made[name] = make(self)
+        return made[name]

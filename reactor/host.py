@@ -1,0 +1,345 @@
+"""The host: carries values between sessions, engine and storage, and keeps the promise of durable answers.
+
+What the engine did in a turn goes to the storage as one group; answers and deltas wait in line until the storage
+says that their commit is durable. If the storage fails, what waits is undone and its callers are told.
+No sockets, threads or clocks here: the server (or a test) hands in a clock, a storage and a way to be woken.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from reactor.clock import Clock
+from reactor.engine import Engine
+from reactor.errors import Fault, ReactorError, SenderError
+from reactor.lifecycle import Lifecycle
+from reactor.limits import Limits
+from reactor.messages import Deltas, Reply, Request, Turn
+from reactor.publishing import Publisher
+from reactor.scopes import CLOCK_TABLE, WORLD
+from reactor.session import CLOSE_POLICY, CLOSE_STOPPING, CLOSE_TRY_LATER, Session, SqlQuestion, SubscribeAnswer
+from reactor.storage import Group, Storage
+from reactor.table import Change
+from reactor.wire import native
+
+
+class SqlRunner(Protocol):
+    """Runs SQL for people somewhere else and reports back on this thread."""
+
+    def __call__(self, question: SqlQuestion, respond: Callable[[bytes | ReactorError], None]) -> None:
+        """Run ``question.sql``; call ``respond`` once with the JSON body or the error."""
+
+
+class Host:
+    """One database being served. Implements ``reactor.storage.StorageEvents`` and ``reactor.session.SessionHost``."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        storage: Storage,
+        clock: Clock,
+        *,
+        durability: str = "full",
+        sql: SqlRunner | None = None,
+        wake: Callable[[], None] = lambda: None,
+        on_lost: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.engine = engine
+        self.storage = storage
+        self.clock = clock
+        self.limits: Limits = engine.limits
+        self.durability = durability
+        self.database = engine.program.name
+        self.wake = wake
+        self.sql = sql
+        self.on_lost = on_lost
+        self.publisher = Publisher(engine.subscriptions, engine.store.tables, self.limits)
+        self.lifecycle = Lifecycle(engine.program)
+        self.sessions: dict[Session, None] = {}
+        self.durable_seq = engine.seq
+        self.projected_seq = engine.seq
+        self.is_stopping = False
+        self._inbox: deque[Request] = deque()
+        self._waiting: deque[Reply | Deltas] = deque()
+        self._pending: deque[tuple[int, list[Change]]] = deque()
+        self._unsynced: deque[tuple[int, int]] = deque()
+        self._unsynced_bytes = 0
+        self._dirty: list[Session] = []
+        self._questions: list[tuple[int, SqlQuestion]] = []
+
+    # -- sessions ----------------------------------------------------------------------------
+
+    def connect(self, session: Session) -> None:
+        """A client asks to come in: run the module's hooks, then greet it or tell it why not."""
+        self.sessions[session] = None
+        task = self.lifecycle.connect_task(session.caller)
+        if task is None:
+            session.open()
+            self.flush()
+            return
+
+        def decided(seq: int, body: bytes | ReactorError) -> None:
+            if isinstance(body, ReactorError):
+                self.sessions.pop(session, None)
+                session.refuse(body, CLOSE_POLICY)
+            else:
+                session.open()
+
+        task.token = decided
+        self.submit(task)
+
+    def disconnect(self, session: Session) -> None:
+        """The connection is gone: its queries are closed and the module's hooks run."""
+        session.is_closed = True
+        if session not in self.sessions:
+            return
+        del self.sessions[session]
+        for number in list(session.sets):
+            self.publisher.close_set(session, number)
+        task = self.lifecycle.disconnect_task(session.caller) if session.is_open else None
+        if task is not None:
+            self.submit(task)
+
+    def greet(self, session: Session) -> bytes:
+        """The greeting of the native protocol."""
+        return native.encode(
+            {
+                "hello": {
+                    "protocol": native.PROTOCOL,
+                    "database": self.database,
+                    "identity": session.caller.identity,
+                    "token": session.token,
+                    "connection_id": session.caller.connection_id,
+                    "history_id": self.storage.history_id,
+                    "seq": self.durable_seq,
+                    "durability": self.durability,
+                    "time_us": self.clock.now(),
+                    "limits": {
+                        "message_bytes_max": self.limits.message_bytes_max,
+                        "inflight_max": self.limits.inflight_per_connection_max,
+                    },
+                }
+            }
+        )
+
+    def clocks(self, echo: bytes) -> bytes:
+        """The time here and how every clock relates to it, so that a client can draw progress without ticks."""
+        rows = self.engine.store.tables[CLOCK_TABLE]
+        shown = {
+            r.scope: {"anchor_wall_us": r.anchor_wall, "anchor_value_us": r.anchor_value, "rate_ppm": r.rate_ppm}
+            for r in rows
+        }
+        return b'{"echo":%b,"time_us":%d,"clocks":%b}' % (echo, self.clock.now(), native.encode(shown))
+
+    def open_queries(self, session: Session, number: int, texts: list[str], resume: Any) -> bytes:
+        """Open a set of live queries; runs between two calls, so it sees one state of all tables."""
+        if session.is_closed:
+            raise SenderError("unknown_subscription", "the connection is closed")
+        since = None
+        if resume is not None and resume.history_id == self.storage.history_id:
+            since = resume.seq
+        return self.publisher.open_set(session, number, texts, since, self.engine.seq)
+
+    def close_queries(self, session: Session, number: int) -> None:
+        """Close a set of live queries."""
+        self.publisher.close_set(session, number)
+
+    def flush_later(self, session: Session) -> None:
+        """Remember a session that has something to send."""
+        self._dirty.append(session)
+
+    def flush(self) -> None:
+        """Hand what is queued to the transports: one write per session."""
+        dirty, self._dirty = self._dirty, []
+        unread_max = self.limits.send_queue_bytes_max
+        for session in dirty:
+            out = session.outgoing
+            if out:
+                session.outgoing = []
+                if session.send(out[0] if len(out) == 1 else b"".join(out)) > unread_max:
+                    self.cut(session)
+
+    def cut(self, session: Session) -> None:
+        """End a session that does not read; nobody else waits for it."""
+        if not session.is_closed:
+            error = Fault("slow_consumer", "this connection does not read what it is sent; connect again and resume")
+            session.refuse(error, CLOSE_TRY_LATER)
+            self.disconnect(session)
+
+    # -- requests ----------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        """Queue a request for the next turn; ``Fault`` ``overloaded`` or ``stopping`` when that cannot be."""
+        if self.is_stopping:
+            raise Fault("stopping", "the reactor is stopping")
+        if len(self._inbox) >= self.limits.inbox_calls_max:
+            raise Fault("overloaded", "too many requests are waiting; send more slowly")
+        if not self._inbox:
+            self.wake()
+        self._inbox.append(request)
+
+    def run_turn(self) -> bool:
+        """One turn; True when another should follow at once."""
+        if self._unsynced_bytes > self.limits.unsynced_bytes_max:
+            return False
+        inbox = self._inbox
+        now = self.clock.now()
+        batch: list[Request]
+        if len(inbox) <= self.limits.calls_per_turn_max:
+            batch = list(inbox)
+            inbox.clear()
+        else:
+            batch = [inbox.popleft() for _ in range(self.limits.calls_per_turn_max)]
+        self._take(self.engine.turn(batch, now, timers=not self.is_stopping))
+        due = self.engine.next_due()
+        return bool(inbox) or (due is not None and due <= now)
+
+    def _take(self, turn: Turn) -> None:
+        """Send a turn's group to the storage and put its effects in line."""
+        self._waiting.extend(turn.effects)
+        if turn.payload:
+            self._pending.extend(turn.commits)
+            self._unsynced.append((turn.last_seq, len(turn.payload)))
+            self._unsynced_bytes += len(turn.payload)
+            self.publisher.remember(turn.commits)
+            self.storage.append(Group(turn.first_seq, turn.last_seq, turn.payload))
+        self.release()
+
+    def next_due(self) -> int | None:
+        """The wall instant (µs) of the next timer; None when there is none."""
+        return None if self.is_stopping else self.engine.next_due()
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether requests wait for a turn."""
+        return bool(self._inbox)
+
+    # -- answers -----------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Let out every effect whose commit is durable, in order."""
+        waiting, durable = self._waiting, self.durable_seq
+        while waiting and waiting[0].seq <= durable:
+            effect = waiting.popleft()
+            if type(effect) is Reply:
+                token = effect.token
+                if type(token) is SqlQuestion:
+                    self._ask(token)
+                elif token is not None:
+                    token(effect.seq, effect.body)
+            else:
+                self.publisher.publish(effect)  # type: ignore[arg-type]
+        if self._dirty:
+            self.flush()
+
+    def _ask(self, question: SqlQuestion) -> None:
+        """Run SQL once the projection holds everything that is durable now."""
+        seq = self.durable_seq
+        self._questions.append((seq, question))
+        self.storage.project(seq)
+
+    # -- what the storage tells ----------------------------------------------------------------
+
+    def durable(self, seq: int) -> None:
+        """Everything up to ``seq`` is durable."""
+        self.durable_seq = seq
+        pending, unsynced = self._pending, self._unsynced
+        while pending and pending[0][0] <= seq:
+            pending.popleft()
+        while unsynced and unsynced[0][0] <= seq:
+            self._unsynced_bytes -= unsynced.popleft()[1]
+        self.release()
+        if self._inbox or self.engine.halted is not None:
+            self.wake()
+
+    def projected(self, seq: int) -> None:
+        """The projection has come to ``seq``."""
+        self.projected_seq = max(self.projected_seq, seq)
+        ready = [q for needed, q in self._questions if needed <= self.projected_seq]
+        self._questions = [(needed, q) for needed, q in self._questions if needed > self.projected_seq]
+        for question in ready:
+            self._run_sql(question)
+
+    def _run_sql(self, question: SqlQuestion) -> None:
+        seq = self.projected_seq
+
+        def respond(body: bytes | ReactorError) -> None:
+            question.answer(seq, body)
+            self.flush()
+
+        if self.sql is None:
+            respond(Fault("sql_unavailable", "this reactor was started without an SQL reader"))
+        else:
+            self.sql(question, respond)
+
+    def failed(self, kind: str, message: str) -> None:
+        """Nothing can be written: take back what is not durable, tell its callers, and refuse writers."""
+        self.engine.halted = message
+        self.engine.undo(list(self._pending))
+        self.publisher.forget_after(self.durable_seq)
+        self._pending.clear()
+        self._unsynced.clear()
+        self._unsynced_bytes = 0
+        waiting, self._waiting = self._waiting, deque()
+        error = Fault(
+            "in_doubt",
+            f"the store failed before this was durable ({message}); send it again with the same key when it can be "
+            "written again",
+        )
+        for effect in waiting:
+            # Deltas of undone commits are nobody's; whoever waits for an answer learns that it is in doubt.
+            if isinstance(effect, Reply) and effect.token is not None:
+                token = effect.token
+                if isinstance(token, SubscribeAnswer):
+                    self.publisher.close_set(token.session, token.set_number, missing_ok=True)
+                elif isinstance(token, SqlQuestion):
+                    token = token.answer
+                self._waiting.append(Reply(self.durable_seq, token, error))
+        self.storage.reset()
+        self.release()
+
+    def recovered(self) -> None:
+        """The storage can be written again."""
+        self.engine.halted = None
+        self.wake()
+
+    def lost(self, message: str) -> None:
+        """The storage is gone: stop, so that the next start can find out what is stored."""
+        self.engine.halted = message
+        self.on_lost(message)
+
+    # -- start and stop ------------------------------------------------------------------------
+
+    def start(self, alive_us: int, fresh: bool) -> None:
+        """Run the start-up calls: clocks, init or left-over connections, the modules' own recovery.
+
+        ``alive_us`` is when the database was last known to be up. Raises ``Refusal`` when a check of a module or its
+        init says no; nothing was stored then.
+        """
+        self.storage.start(self)
+        for turn in self.lifecycle.start_turns(self.engine, self.clock, alive_us, fresh):
+            self._take(turn)
+
+    def mark_alive(self) -> None:
+        """Tell the storage what the clocks show, for the next start."""
+        now = self.clock.now()
+        self.storage.mark_alive(now, self.engine.scopes.value_at(WORLD, now))
+
+    def wall_stepped(self, forward_us: int) -> None:
+        """The wall clock was set forward: every other clock goes on from what it shows, not from what it would."""
+        self.submit(self.lifecycle.step_task(forward_us))
+
+    def forget_requests(self) -> None:
+        """Drop idempotency keys that are older than their retention."""
+        self.submit(self.lifecycle.forget_task(self.limits))
+
+    def stop(self) -> None:
+        """Refuse new requests and say goodbye; what was accepted is still answered before the storage closes."""
+        self.is_stopping = True
+        error = Fault("stopping", "the reactor is stopping; connect again later and resume")
+        for session in list(self.sessions):
+            # Without the modules' hooks: the next start runs them for everyone who was connected.
+            del self.sessions[session]
+            session.refuse(error, CLOSE_STOPPING)

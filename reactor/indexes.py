@@ -1,0 +1,228 @@
+"""The three indexes over a table's rows: unique, hash, ordered.
+
+An index maps column values to primary keys; the table owns the rows. Rows in which an indexed column is
+NULL are left out: as in SQL, no comparison with NULL is ever true, and a million workflows without a
+correlation id then cost nothing.
+
+A hash bucket with one key is that key itself, not a container: most buckets are that small, and an empty
+``dict`` would cost more than the row. Larger buckets are dicts used as ordered sets, since a dict of plain
+values is invisible to the garbage collector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
+from typing import Any
+
+from sortedcontainers import SortedList
+
+from reactor.errors import invariant
+
+
+class _Top:
+    """Sorts after every value; closes a range from above."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __gt__(self, other: object) -> bool:
+        return True
+
+
+TOP = _Top()
+
+
+def value_getter(columns: tuple[str, ...]) -> Callable[[Any], Any]:
+    """A function from row to index value: the column's value, or a tuple of them; None if any is NULL."""
+    if len(columns) == 1:
+        return attrgetter(columns[0])
+    get = attrgetter(*columns)
+
+    def values(row: Any) -> Any:
+        found = get(row)
+        return None if None in found else found
+
+    return values
+
+
+class UniqueIndex:
+    """At most one row per value."""
+
+    __slots__ = ("columns", "entries", "value_of")
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        self.value_of = value_getter(columns)
+        self.entries: dict[Any, Any] = {}
+
+    def add(self, row: Any, key: Any) -> None:
+        """Enter a row; the table has checked that its value is free."""
+        value = self.value_of(row)
+        if value is not None:
+            self.entries[value] = key
+
+    def remove(self, row: Any, key: Any) -> None:
+        """Take a row out."""
+        value = self.value_of(row)
+        # Undo may meet an entry that already belongs to the row which took the value over.
+        if value is not None and self.entries.get(value) == key:
+            del self.entries[value]
+
+    def find(self, value: Any) -> tuple[Any, ...]:
+        """The primary keys with this value: none or one."""
+        key = self.entries.get(value)
+        return () if key is None else (key,)
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Every ``(value, primary key)``."""
+        return iter(self.entries.items())
+
+
+class HashIndex:
+    """The rows with a given value."""
+
+    __slots__ = ("columns", "entries", "value_of")
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        self.value_of = value_getter(columns)
+        self.entries: dict[Any, Any] = {}
+
+    def add(self, row: Any, key: Any) -> None:
+        """Enter a row."""
+        value = self.value_of(row)
+        if value is None:
+            return
+        held = self.entries.setdefault(value, key)
+        if held is key:
+            return
+        if type(held) is dict:
+            held[key] = None
+        elif held != key:
+            self.entries[value] = {held: None, key: None}
+
+    def remove(self, row: Any, key: Any) -> None:
+        """Take a row out."""
+        value = self.value_of(row)
+        if value is None:
+            return
+        held = self.entries[value]
+        if type(held) is not dict:
+            del self.entries[value]
+            return
+        del held[key]
+        if len(held) == 1:
+            (self.entries[value],) = held
+
+    def find(self, value: Any) -> Iterable[Any]:
+        """The primary keys with this value, in no promised order."""
+        held = self.entries.get(value)
+        if held is None:
+            return ()
+        return held if type(held) is dict else (held,)
+
+    def count(self, value: Any) -> int:
+        """How many rows have this value."""
+        held = self.entries.get(value)
+        if held is None:
+            return 0
+        return len(held) if type(held) is dict else 1
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Every ``(value, primary key)``."""
+        for value, held in self.entries.items():
+            if type(held) is dict:
+                for key in held:
+                    yield value, key
+            else:
+                yield value, held
+
+
+class OrderedIndex:
+    """The rows in the order of their values; answers ranges.
+
+    Sorted when read, not when written: changes are collected and merged by the next range. A table that is
+    written far more often than it is ranged over then pays a dict entry per change instead of a search.
+    """
+
+    __slots__ = ("_list", "_pending", "columns", "value_of")
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        self.value_of = attrgetter(*columns) if len(columns) > 1 else self._single(columns[0])
+        self._list: SortedList[Any] = SortedList()
+        self._pending: dict[tuple[Any, ...], bool] = {}
+
+    @staticmethod
+    def _single(column: str) -> Callable[[Any], tuple[Any, ...]]:
+        get = attrgetter(column)
+        return lambda row: (get(row),)
+
+    def add(self, row: Any, key: Any) -> None:
+        """Enter a row."""
+        self._note((*self.value_of(row), key), True)
+
+    def remove(self, row: Any, key: Any) -> None:
+        """Take a row out."""
+        self._note((*self.value_of(row), key), False)
+
+    def _note(self, entry: tuple[Any, ...], present: bool) -> None:
+        if None in entry:
+            return
+        if self._pending.pop(entry, present) == present:
+            self._pending[entry] = present
+
+    def _merge(self) -> None:
+        pending, self._pending = self._pending, {}
+        if len(pending) * 4 > len(self._list):
+            gone = {entry for entry, present in pending.items() if not present}
+            kept = [entry for entry in self._list if entry not in gone]
+            kept.extend(entry for entry, present in pending.items() if present)
+            self._list = SortedList(kept)
+            return
+        for entry, present in pending.items():
+            if present:
+                self._list.add(entry)
+            else:
+                self._list.remove(entry)
+
+    def range(
+        self, prefix: tuple[Any, ...], low: Any, high: Any, include: tuple[bool, bool], reverse: bool
+    ) -> Iterator[Any]:
+        """Primary keys whose first columns equal ``prefix`` and whose next lies between ``low`` and ``high``.
+
+        ``None`` leaves a side open. Keys come in the order of the values, then of the keys themselves.
+        """
+        if self._pending:
+            self._merge()
+        if low is None:
+            lower: tuple[Any, ...] = prefix
+        else:
+            lower = (*prefix, low) if include[0] else (*prefix, low, TOP)
+        if high is None:
+            upper: tuple[Any, ...] = (*prefix, TOP)
+        else:
+            upper = (*prefix, high, TOP) if include[1] else (*prefix, high)
+        for entry in self._list.irange(lower, upper, reverse=reverse):
+            yield entry[-1]
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Every ``(values, primary key)`` in order."""
+        if self._pending:
+            self._merge()
+        for entry in self._list:
+            yield entry[:-1], entry[-1]
+
+
+AnyIndex = UniqueIndex | HashIndex | OrderedIndex
+
+
+def build(columns: tuple[str, ...], *, ordered: bool, unique: bool) -> AnyIndex:
+    """The index that a declaration asks for; a unique ordered one is two indexes, made by the table."""
+    invariant(not (ordered and unique), "a table makes two indexes of a unique ordered one")
+    if ordered:
+        return OrderedIndex(columns)
+    return UniqueIndex(columns) if unique else HashIndex(columns)

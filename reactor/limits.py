@@ -1,0 +1,76 @@
+"""Every bound of the system with the reason for its value.
+
+One frozen object is handed down from the entry point, so a test can tighten a bound without patching.
+Names carry the unit and ``_max`` last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reactor.errors import invariant
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what others may ask of the reactor. Bytes, counts, and seconds as the suffix says."""
+
+    # One message in: a batch of 1,000 calls with 500-byte arguments fits.
+    message_bytes_max: int = 1 << 20
+    # Calls taken from the inbox in one turn: keeps a turn near 10 ms at 20-50 us a call.
+    calls_per_turn_max: int = 512
+    # Timers fired in one turn, so that live calls wait a few milliseconds at most behind a backlog.
+    timers_per_turn_max: int = 256
+    # Requests waiting in the inbox, all connections together; past it the answer is `overloaded`.
+    inbox_calls_max: int = 100_000
+    # Requests of one connection that are not yet answered.
+    inflight_per_connection_max: int = 10_000
+    # Calls in one batch message.
+    batch_calls_max: int = 10_000
+    # Bytes of log groups sent to the writer and not yet durable; past it no further turn starts.
+    unsynced_bytes_max: int = 64 << 20
+    # A reducer that runs longer than this is interrupted and undone.
+    call_budget_s: float = 2.0
+    # init fills tables, so it may take longer.
+    init_budget_s: float = 120.0
+    # Bytes a connection may leave unread before it is cut.
+    send_queue_bytes_max: int = 8 << 20
+    # How long a cut connection may take to read its goodbye.
+    goodbye_s: float = 2.0
+    # Live queries of one connection, and rows of one snapshot.
+    subscriptions_per_connection_max: int = 10_000
+    snapshot_rows_max: int = 250_000
+    # Length of a live query's text, and literals in one IN list.
+    live_query_chars_max: int = 16_384
+    live_query_literals_max: int = 1_000
+    # Changes remembered in memory for resuming subscriptions.
+    resume_changes_max: int = 100_000
+    # SQL for people.
+    sql_deadline_s: float = 5.0
+    sql_rows_max: int = 100_000
+    sql_result_bytes_max: int = 32 << 20
+    sql_chars_max: int = 65_536
+    sql_waiting_max: int = 64
+    # Automatic ids are reserved in blocks of this many, so that handing one out writes nothing.
+    id_block: int = 4_096
+    # Idempotency keys are remembered this long.
+    request_key_retention_s: int = 86_400
+    request_key_chars_max: int = 128
+    # The log keeps at least what the projection needs; beyond that it is trimmed by age and size.
+    log_retention_s: int = 3_600
+    log_bytes_max: int = 4 << 30
+    # Workflow payloads, signal payloads and states, in bytes of JSON.
+    payload_bytes_max: int = 256 << 10
+    state_bytes_max: int = 1 << 20
+    # Log lines kept for `reactor logs`.
+    log_lines_max: int = 10_000
+
+    def __post_init__(self) -> None:
+        invariant(self.timers_per_turn_max > 0 and self.calls_per_turn_max > 0, "a turn must do something")
+        invariant(self.inflight_per_connection_max <= self.inbox_calls_max, "one connection fits in the inbox")
+        invariant(self.send_queue_bytes_max > self.message_bytes_max, "one message fits in a send queue")
+        invariant(self.payload_bytes_max <= self.message_bytes_max, "a payload fits in a message")
+        invariant(self.call_budget_s <= self.init_budget_s, "init may take at least as long as a call")
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,232 @@
+"""One database in this process: its store opened, its engine loaded, its turns run when there is something to do."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reactor.access import Access
+from reactor.assembly import compose, load_engine, sql_tables, start_host
+from reactor.budget import BudgetGuard, NoGuard
+from reactor.clock import SECOND, SystemClock
+from reactor.datadir import DataDirectory
+from reactor.engine import Engine
+from reactor.errors import ReactorError
+from reactor.host import Host
+from reactor.limits import DEFAULT_LIMITS, Limits
+from reactor.logbook import Logbook
+from reactor.module import Module, Program
+from reactor.server.alarm import Alarm
+from reactor.server.websocket import Connection
+from reactor.session import SqlQuestion
+from reactor.sql.inline import InlineSql
+from reactor.sql.messages import SqlCaps, SqlRequest
+from reactor.sql.process import SqlReader
+from reactor.storage import Durability, InlineStorage, Opened, open_store
+from reactor.storage.opening import PROJECTION_FILE
+from reactor.storage.process import ProcessStorage
+from reactor.system import REQUEST_TABLE
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a database is served. ``directory`` None keeps everything in memory and loses it at the end."""
+
+    directory: Path | None
+    durability: Durability = "full"
+    listen: str = ""
+    recover: bool = True
+    limits: Limits = DEFAULT_LIMITS
+
+
+class Service:
+    """The running database. ``start`` on a loop, then ``host`` takes requests; ``stop`` ends it in good order.
+
+    Raises ``Refusal`` from ``start`` when the store, the module or its checks say no.
+    """
+
+    def __init__(self, module: Module, settings: Settings, logbook: Logbook, guard: BudgetGuard | None = None) -> None:
+        self.settings = settings
+        self.logbook = logbook
+        self.clock = SystemClock()
+        self.is_ready = False
+        self.connections: set[Connection] = set()
+        self.lost = asyncio.Event()
+        self.lost_message = ""
+        self._program: Program = compose(module)
+        self._guard = guard or NoGuard()
+        self._turn_wanted = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.directory: DataDirectory | None = None
+        self._reader: SqlReader | None = None
+
+    # -- start and stop ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open, load, recover; on return calls are accepted."""
+        self._loop = asyncio.get_running_loop()
+        if self.settings.directory is not None:
+            self.directory = DataDirectory.open(self.settings.directory, listen=self.settings.listen)
+        try:
+            await self._open()
+        except BaseException:
+            if self.directory is not None:
+                self.directory.release()
+            raise
+
+    async def _open(self) -> None:
+        settings, program = self.settings, self._program
+        opened = open_store(
+            settings.directory,
+            list(program.tables.values()),
+            now_us=self.clock.now(),
+            new_history_id=secrets.token_hex(16),
+            durability=settings.durability,
+            limits=settings.limits,
+        )
+        try:
+            # A load makes millions of objects that live on; looking for garbage among them would double its time.
+            gc.disable()
+            for warning in opened.warnings:
+                self._log("warning", warning)
+            engine = load_engine(program, opened, limits=settings.limits, guard=self._guard, log=self.logbook.write)
+            self._serve(engine, opened)
+            start_host(self.host, opened)
+        except BaseException:
+            opened.release()
+            raise
+        finally:
+            gc.enable()
+        _settle_garbage()
+        self.access = Access(self.directory.owner_token() if self.directory is not None else secrets.token_hex(32))
+        if not settings.recover:
+            engine.halted = "it was started without recovery, to be looked at only"
+        self._alarm = Alarm(self.clock, self._want_turn)
+        self._housekeeping()
+        self.is_ready = True
+        self._want_turn()
+        rows = sum(len(table) for table in engine.store)
+        self._log("info", f"{program.name} is ready at seq {engine.seq} with {rows} rows")
+
+    def _serve(self, engine: Engine, opened: Opened) -> None:
+        tables = sql_tables(self._program)
+        if opened.directory is None:
+            inline = InlineStorage(opened)
+            self._storage: InlineStorage | ProcessStorage = inline
+            self._inline_sql = InlineSql(lambda: inline.projection_connection().raw, tables)
+        else:
+            inherited = () if self.directory is None else (self.directory.lock_fd,)
+            self._storage = ProcessStorage(opened, inherited_fds=inherited)
+            self._reader = SqlReader(opened.directory / PROJECTION_FILE, tables, limits=self.settings.limits)
+        self.host = Host(
+            engine,
+            self._storage,
+            self.clock,
+            durability=self.settings.durability if opened.directory is not None else "memory",
+            sql=self._ask_sql,
+            wake=self._want_turn,
+            on_lost=self._lost,
+        )
+
+    async def stop(self) -> None:
+        """Stop taking requests, answer what was taken, store and project everything, end the helper processes."""
+        self.host.stop()
+        while self.host.has_requests and not self.lost.is_set():
+            self.host.run_turn()
+            await asyncio.sleep(0)
+        self._alarm.close()
+        if not self.lost.is_set():
+            self.host.mark_alive()
+        if self._reader is not None:
+            await self._reader.close()
+        self._storage.close()
+        if self.directory is not None:
+            self.directory.release()
+        self._log("info", "stopped")
+
+    def _lost(self, message: str) -> None:
+        self.lost_message = message
+        self._log("error", f"the storage is gone, so the reactor stops: {message}")
+        self.lost.set()
+
+    def _log(self, level: str, message: str) -> None:
+        self.logbook.write(self.clock.now(), level, "reactor", message)
+
+    # -- turns ---------------------------------------------------------------------------------
+
+    def _want_turn(self) -> None:
+        if not self._turn_wanted:
+            self._turn_wanted = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_wanted = False
+        if self.host.run_turn():
+            self._want_turn()
+        else:
+            self._alarm.set(self.host.next_due())
+
+    # -- SQL for people --------------------------------------------------------------------------
+
+    def _ask_sql(self, question: SqlQuestion, respond: Callable[[bytes | ReactorError], None]) -> None:
+        request = SqlRequest(
+            question.sql,
+            question.params or [],
+            owner=question.caller.is_owner,
+            format=question.format,
+            caps=SqlCaps.of(self.settings.limits),
+        )
+
+        async def ask() -> None:
+            runner: Any = self._reader or self._inline_sql
+            try:
+                respond((await runner.query(request)).content)
+            except ReactorError as error:
+                respond(error)
+
+        task = self._loop.create_task(ask())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- housekeeping --------------------------------------------------------------------------
+
+    def _housekeeping(self) -> None:
+        self._alarm.every(1, self._heartbeat, "heartbeat")
+        self._alarm.every(20, self._keep_alive, "keep-alive")
+        self._alarm.every(30, self._trim, "trim-log")
+        self._alarm.every(30, _settle_garbage, "garbage")
+        self._alarm.every(60, self._forget_requests, "forget-requests")
+
+    def _heartbeat(self) -> None:
+        stepped = self.clock.follow_wall()
+        if stepped:
+            self._log("warning", f"the wall clock was set forward by {stepped / SECOND:.3f} s; timers follow it")
+            self.host.wall_stepped(stepped)
+        self.host.mark_alive()
+
+    def _keep_alive(self) -> None:
+        for connection in list(self.connections):
+            connection.keep_alive()
+
+    def _trim(self) -> None:
+        limits = self.settings.limits
+        self._storage.trim(self.clock.now() - limits.log_retention_s * SECOND, limits.log_bytes_max)
+
+    def _forget_requests(self) -> None:
+        if self.host.engine.store.tables[REQUEST_TABLE].rows:
+            self.host.forget_requests()
+
+
+def _settle_garbage() -> None:
+    """Collect, then set everything alive aside, so that the collector never walks through the rows again.
+
+    Between two of these only young objects are looked at; a pass over them takes milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000_000)

@@ -1,0 +1,125 @@
+"""The port: uvicorn for HTTP, our connection class for WebSocket, signals, and the order of start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from reactor.budget import SignalGuard
+from reactor.errors import Refusal
+from reactor.logbook import Logbook
+from reactor.module import Module
+from reactor.server.http import application
+from reactor.server.service import Service, Settings
+from reactor.server.websocket import Connection
+
+STOPPED = 0
+LOST = 6
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handling: the reactor decides when and how to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Leave the signals alone."""
+        yield
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """``host:port`` as a pair; ``Refusal`` if it is not one. Port 0 lets the system choose."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65_535:
+        raise Refusal("storage_unsafe", f"--listen is HOST:PORT, such as 127.0.0.1:3000, not {listen!r}")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _bind(listen: str) -> socket.socket:
+    host, port = parse_listen(listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise Refusal("data_in_use", f"cannot listen on {listen}: {error.strerror}; choose another --listen") from None
+    listening.listen(2048)
+    listening.setblocking(False)
+    return listening
+
+
+async def serve(
+    module: Module, settings: Settings, logbook: Logbook, *, on_ready: Callable[[Service, str], None] | None = None
+) -> int:
+    """Serve ``module`` until SIGINT or SIGTERM; returns the exit code. Raises ``Refusal`` when it will not start.
+
+    ``on_ready(service, address)`` is called with ``host:port`` once calls are accepted.
+    """
+    listening = _bind(settings.listen)
+    address = "{}:{}".format(*listening.getsockname()[:2])
+    try:
+        service = Service(module, settings, logbook, SignalGuard())
+        await service.start()
+    except BaseException:
+        listening.close()
+        raise
+    server = _uvicorn(service)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started and not running.done():
+        await asyncio.sleep(0.005)
+    if on_ready is not None:
+        on_ready(service, address)
+    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(service.lost.wait()), running]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    await service.stop()
+    server.should_exit = True
+    await running
+    for task in waits[:2]:
+        task.cancel()
+    return LOST if service.lost.is_set() else STOPPED
+
+
+def _uvicorn(service: Service) -> _Uvicorn:
+    def connection(config: Any, server_state: Any, app_state: Any) -> Connection:
+        return Connection(service, server_state.connections)
+
+    config = uvicorn.Config(
+        application(service),
+        ws=functools.partial(connection),  # type: ignore[arg-type]
+        http="httptools",
+        lifespan="off",
+        log_level=logging.WARNING,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        proxy_headers=False,
+    )
+    return _Uvicorn(config)
+
+
+def run(
+    module: Module, settings: Settings, logbook: Logbook, *, on_ready: Callable[[Service, str], None] | None = None
+) -> int:
+    """``serve`` on an event loop of its own, uvloop where there is one."""
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:
+        runner = asyncio.Runner()
+    with runner:
+        return runner.run(serve(module, settings, logbook, on_ready=on_ready))

@@ -1,0 +1,159 @@
+"""All tables of a reactor, and the call that is changing them.
+
+``begin`` opens the journal, ``commit`` turns it into the net changes (one per row), ``rollback`` undoes it.
+A reducer therefore either did everything or nothing, and a row touched three times is one change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from reactor.errors import invariant
+from reactor.limits import Limits
+from reactor.schema import TableSchema, declare_table, primary_key
+from reactor.table import Change, IdSource, Journal, Table
+
+SEQUENCE_TABLE = "reactor_sequence"
+
+
+class _Sequence:
+    """How far the automatic ids of each table are reserved."""
+
+    table_name: str = primary_key()
+    reserved: int = 0
+
+
+SEQUENCE_SCHEMA = declare_table(_Sequence, name=SEQUENCE_TABLE)
+
+
+class Store(IdSource):
+    """The tables by name; one call at a time changes them."""
+
+    def __init__(self, schemas: Iterable[TableSchema], numbers: Mapping[str, int], limits: Limits) -> None:
+        self._journal = Journal()
+        self.begin: Callable[[], None] = self._journal.open
+        """Open the journal for one call."""
+        self._id_block = limits.id_block
+        self.tables: dict[str, Table[Any]] = {}
+        for schema in schemas:
+            self.tables[schema.name] = Table(schema, numbers[schema.name], self._journal, self)
+        invariant(SEQUENCE_TABLE in self.tables, "the store needs its sequence table")
+        self._sequence = self.tables[SEQUENCE_TABLE]
+        self._next: dict[str, int] = {}
+        self._reserved: dict[str, int] = {}
+        self._all = list(self.tables.values())
+
+    # -- loading -----------------------------------------------------------------------------
+
+    def load(self, rows: Mapping[str, Iterable[Sequence[Any]]]) -> None:
+        """Fill the tables with stored rows in memory form; ids go on after the reserved blocks."""
+        for name, table in self.tables.items():
+            table.load(rows.get(name, ()))
+        for row in self._sequence:
+            self._reserved[row.table_name] = row.reserved
+            self._next[row.table_name] = row.reserved + 1
+
+    # -- one call ----------------------------------------------------------------------------
+
+    def commit(self) -> list[Change]:
+        """Close the journal and return what the call did: at most one change per row."""
+        changes = self._journal.close()
+        if len(changes) < 2:
+            return changes
+        if len(changes) == 2:
+            first, second = changes
+            if first[1] != second[1] or first[0] is not second[0]:
+                return changes
+        return _net(changes)
+
+    def rollback(self) -> None:
+        """Close the journal and put every row back."""
+        self.undo(self._journal.close())
+
+    def savepoint(self) -> Savepoint:
+        """A part of the running call that is undone alone if it raises: ``with store.savepoint(): ...``."""
+        return Savepoint(self, self._journal)
+
+    def undo(self, changes: Sequence[Change]) -> None:
+        """Put the rows of these changes back, newest first; also for commits that were never stored."""
+        for table, key, old, new in reversed(changes):
+            table.set_row(key, new, old)
+            if table is self._sequence:
+                # The block is not reserved after all. Ids already handed out from it were seen by nobody.
+                self._reserved[key] = 0 if old is None else old.reserved
+
+    # -- automatic ids -----------------------------------------------------------------------
+
+    def next_id(self, table: Table[Any]) -> int:
+        """The next id of ``table``; reserves a block in the same commit when the last one is used up."""
+        name = table.name
+        next_id = self._next.get(name, 1)
+        while next_id in table.rows:
+            next_id += 1
+        if next_id > self._reserved.get(name, 0):
+            self._reserve(name, next_id)
+        self._next[name] = next_id + 1
+        return next_id
+
+    def skip(self, table: Table[Any], used: int) -> None:
+        """Note an id the caller chose; later automatic ids are larger."""
+        name = table.name
+        if used >= self._next.get(name, 1):
+            if used > self._reserved.get(name, 0):
+                self._reserve(name, used)
+            self._next[name] = used + 1
+
+    def _reserve(self, name: str, wanted: int) -> None:
+        reserved = self._reserved.get(name, 0)
+        reserved += -(-(wanted - reserved) // self._id_block) * self._id_block
+        if name in self._sequence:
+            self._sequence.update(name, reserved=reserved)
+        else:
+            self._sequence.insert(table_name=name, reserved=reserved)
+        self._reserved[name] = reserved
+
+    def __iter__(self) -> Iterator[Table[Any]]:
+        return iter(self._all)
+
+
+class Savepoint:
+    """Remembers how far the journal had come; see ``Store.savepoint``."""
+
+    __slots__ = ("_journal", "_mark", "_store")
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._store = store
+        self._journal = journal
+        self._mark = 0
+
+    def __enter__(self) -> None:
+        self._mark = len(self._journal.entries)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None:
+            entries = self._journal.entries
+            undone = entries[self._mark :]
+            del entries[self._mark :]
+            self._store.undo(undone)
+
+
+def _net(changes: list[Change]) -> list[Change]:
+    """One change per row: from before the call to after it; rows that ended as they began are left out."""
+    seen: dict[tuple[int, Any], int] = {}
+    net: list[Change] = []
+    for change in changes:
+        table, key, _, new = change
+        at = seen.setdefault((table.number, key), len(net))
+        if at == len(net):
+            net.append(change)
+        else:
+            net[at] = (table, key, net[at][2], new)
+    if len(net) == len(changes):
+        return net
+    return [c for c in net if c[2] is not c[3] and c[2] != c[3]]
+
+
+def schema_of(tables: Iterable[Table[Any]]) -> dict[str, TableSchema]:
+    """The declarations by table name."""
+    return {table.name: table.schema for table in tables}

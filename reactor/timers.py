@@ -1,0 +1,294 @@
+"""Timers: an index over the scheduled tables, ordered by when their rows are due.
+
+A *scheduled table* is a table whose rows cause calls. Every one has ``scheduled_id`` (automatic primary key) and
+``scheduled_at`` (due value, µs, in the row's own clock). It may also have
+
+=============== ================== ====================================================================
+column          without it         meaning
+=============== ================== ====================================================================
+``clock``       ``wall``           the clock of ``scheduled_at`` (``reactor.scopes``)
+``interval``    once               µs between occurrences; next due = previous due + interval, exactly
+``catch_up``    ``fire_all``       what happens to occurrences that were missed, see ``CatchUp``
+``drop_after``  never              µs of lateness past which ``drop_if_late`` drops an occurrence
+``generation``  -                  counts re-schedulings, for whoever holds an old copy of the row
+``cancelled``   false              a cancelled row never fires and stays until someone deletes it
+``missed``      -                  occurrences skipped and not yet reported to a handler
+``priority``    0                  class of timers due at the same instant; lower first
+=============== ================== ====================================================================
+
+Order is (due on the wall, priority, scheduled_id): of two timers due together the older fires first.
+
+The rows are the truth. This module only remembers where to look next, and checks the row again before it lets
+it fire: an entry whose row is gone, cancelled or due at another time is skipped and counted as stale. Timers far
+ahead sit in coarse slots of about a second, where cancelling one is a dict removal; only the slot that is next is
+sorted into a heap. So a million parked timers that are started and cancelled all day leave no garbage behind
+and never cause a pause to clean up.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Any, NamedTuple
+
+from reactor.scopes import WALL, Scopes
+from reactor.table import Table
+
+_SLOT_BITS = 20  # 2^20 µs, about a second
+_ID_BITS = 64
+_ID_MASK = (1 << _ID_BITS) - 1
+_CLASS_BITS = 8
+
+
+class CatchUp(enum.StrEnum):
+    """What happens to occurrences that are overdue by at least one more occurrence, or too late."""
+
+    FIRE_ALL = "fire_all"
+    """Each missed occurrence fires, in order, with its own due time."""
+    COALESCE = "coalesce"
+    """One call for all of them; it is told how many it stands for besides itself."""
+    SKIP = "skip"
+    """None of the missed fire; the next one in phase does, and is told how many were missed."""
+    DROP_IF_LATE = "drop_if_late"
+    """An occurrence later than ``drop_after`` is dropped; others fire."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerInfo:
+    """What a scheduled reducer may know about the occurrence it runs for (``ctx.timer``).
+
+    ``due_at`` and ``fired_at`` are wall instants (µs); ``lateness_us`` is their difference; ``missed`` counts
+    occurrences that were left out before this one by the catch-up policy.
+    """
+
+    table: str
+    scheduled_id: int
+    clock: str
+    due_value: int
+    due_at: int
+    fired_at: int
+    lateness_us: int
+    missed: int
+
+
+class DueTimer(NamedTuple):
+    """A row that is due: its table, key, due value in its own clock, and when that was on the wall."""
+
+    table: Table[Any]
+    key: int
+    due_value: int
+    due_at: int
+
+
+class _Queue:
+    """The pending timers of one table on one clock, by due value."""
+
+    __slots__ = ("clock", "far", "heap", "near_slot", "slots", "table")
+
+    def __init__(self, table: Table[Any], clock: str) -> None:
+        self.table = table
+        self.clock = clock
+        self.heap: list[int] = []
+        self.near_slot = -1
+        self.far: dict[int, Any] = {}
+        self.slots: list[int] = []
+
+    def add(self, due: int, priority: int, key: int) -> None:
+        slot = due >> _SLOT_BITS
+        entry = (due << _CLASS_BITS | priority) << _ID_BITS | key
+        if slot <= self.near_slot:
+            heappush(self.heap, entry)
+            return
+        held = self.far.get(slot)
+        if held is None:
+            self.far[slot] = entry
+            heappush(self.slots, slot)
+        elif type(held) is dict:
+            held[entry] = None
+        else:
+            self.far[slot] = {held: None, entry: None}
+
+    def discard(self, due: int, priority: int, key: int) -> None:
+        """Forget a timer if that is cheap; one in the heap is left to be found stale."""
+        slot = due >> _SLOT_BITS
+        if slot <= self.near_slot:
+            return
+        held = self.far.get(slot)
+        entry = (due << _CLASS_BITS | priority) << _ID_BITS | key
+        if type(held) is dict:
+            held.pop(entry, None)
+        elif held == entry:
+            # The slot number stays in the heap of slots; an empty slot is skipped when its turn comes.
+            self.far[slot] = {}
+
+    def first(self) -> int | None:
+        """The earliest entry, still in the queue; None when there is none."""
+        while not self.heap:
+            if not self.slots:
+                return None
+            self.near_slot = heappop(self.slots)
+            held = self.far.pop(self.near_slot)
+            self.heap = list(held) if type(held) is dict else [held]
+            heapify(self.heap)
+        return self.heap[0]
+
+    def entries(self) -> Iterator[int]:
+        yield from self.heap
+        for held in self.far.values():
+            if type(held) is dict:
+                yield from held
+            else:
+                yield held
+
+
+def _priority_of(row: Any) -> int:
+    return min(max(getattr(row, "priority", 0) or 0, 0), (1 << _CLASS_BITS) - 1)
+
+
+def is_pending(row: Any) -> bool:
+    """Whether the row may still fire."""
+    return not getattr(row, "cancelled", False)
+
+
+def clock_of(row: Any) -> str:
+    """The clock a timer row's due value is in."""
+    clock: str = getattr(row, "clock", WALL)
+    return clock
+
+
+class Timers:
+    """The timers of all scheduled tables, by due time. ``stale`` counts entries found void when their time came."""
+
+    def __init__(self, scopes: Scopes) -> None:
+        self._scopes = scopes
+        self._queues: dict[tuple[str, str], _Queue] = {}
+        self.stale = 0
+
+    def load(self, tables: Iterable[Table[Any]]) -> None:
+        """Build the index anew from the tables."""
+        self._queues.clear()
+        for table in tables:
+            if table.schema.scheduled is not None:
+                for key, row in table.rows.items():
+                    if is_pending(row):
+                        self._add(table, key, row)
+
+    def changed(self, table: Table[Any], key: int, old: Any, new: Any) -> None:
+        """Follow one change of a scheduled table."""
+        old_pending = old is not None and is_pending(old)
+        new_pending = new is not None and is_pending(new)
+        if old_pending and new_pending and old.scheduled_at == new.scheduled_at and clock_of(old) == clock_of(new):
+            return
+        if old_pending:
+            queue = self._queues.get((table.name, clock_of(old)))
+            if queue is not None:
+                queue.discard(max(old.scheduled_at, 0), _priority_of(old), key)
+        if new_pending:
+            self._add(table, key, new)
+
+    def _add(self, table: Table[Any], key: int, row: Any) -> None:
+        clock = clock_of(row)
+        queue = self._queues.get((table.name, clock))
+        if queue is None:
+            queue = self._queues[table.name, clock] = _Queue(table, clock)
+        queue.add(max(row.scheduled_at, 0), _priority_of(row), key)
+
+    def next_due(self) -> int | None:
+        """The wall instant (µs) at which the next timer is due; None when none will be as things stand.
+
+        May be early when the first entry has become void; it is never late.
+        """
+        found = self._earliest()
+        return None if found is None else found[0]
+
+    def pop_due(self, now: int) -> DueTimer | None:
+        """Take the first timer due at or before ``now``, if there is one. The caller fires it or puts it back."""
+        while True:
+            found = self._earliest()
+            if found is None or found[0] > now:
+                return None
+            due_at, entry, queue = found
+            heappop(queue.heap)
+            key = entry & _ID_MASK
+            due = entry >> _ID_BITS + _CLASS_BITS
+            if _fires(queue, key, due):
+                return DueTimer(queue.table, key, due, due_at)
+            self.stale += 1
+
+    def put_back(self, due: DueTimer) -> None:
+        """Return a timer that was taken but could not fire now."""
+        row = due.table.rows.get(due.key)
+        if row is not None and is_pending(row):
+            self._add(due.table, due.key, row)
+
+    def _earliest(self) -> tuple[int, int, _Queue] | None:
+        best: tuple[int, int, _Queue] | None = None
+        for queue in self._queues.values():
+            entry = queue.heap[0] if queue.heap else queue.first()
+            if entry is None:
+                continue
+            due = entry >> _ID_BITS + _CLASS_BITS
+            wall = due if queue.clock == WALL else self._scopes.wall_of(queue.clock, due)
+            if wall is None:
+                continue
+            if best is None or (wall, entry & _ORDER_MASK) < (best[0], best[1] & _ORDER_MASK):
+                best = (wall, entry, queue)
+        return best
+
+    def pending(self) -> dict[tuple[str, int], int]:
+        """``(table, scheduled_id) -> due value`` of every entry that would fire; for checks."""
+        found: dict[tuple[str, int], int] = {}
+        for queue in self._queues.values():
+            for entry in queue.entries():
+                key, due = entry & _ID_MASK, entry >> _ID_BITS + _CLASS_BITS
+                if _fires(queue, key, due):
+                    found[queue.table.name, key] = due
+        return found
+
+
+def _fires(queue: _Queue, key: int, due: int) -> bool:
+    """Whether the row behind an entry still says what the entry says."""
+    row = queue.table.rows.get(key)
+    return row is not None and is_pending(row) and max(row.scheduled_at, 0) == due and clock_of(row) == queue.clock
+
+
+_ORDER_MASK = (1 << _ID_BITS + _CLASS_BITS) - 1
+
+
+# -- what one firing does to its row -------------------------------------------------------------
+
+
+class Firing(NamedTuple):
+    """How a due occurrence is handled: run it or not, how many it leaves out, and the next due value (or None)."""
+
+    run: bool
+    due_value: int
+    missed: int
+    next_due: int | None
+
+
+def plan_firing(row: Any, due: int, now_value: int) -> Firing:
+    """Apply the row's interval and catch-up policy to an occurrence due at ``due`` when its clock shows ``now_value``.
+
+    Occurrences skipped before and not yet reported (the row's ``missed``) are carried into this one.
+    """
+    carried = getattr(row, "missed", None) or 0
+    interval = getattr(row, "interval", None)
+    policy = getattr(row, "catch_up", None) or CatchUp.FIRE_ALL
+    late = now_value - due
+    if policy == CatchUp.DROP_IF_LATE:
+        limit = getattr(row, "drop_after", None)
+        if limit is not None and late > limit:
+            return Firing(False, due, carried + 1, None if not interval else due + interval)
+    if not interval:
+        return Firing(True, due, carried, None)
+    behind = late // interval
+    if behind > 0 and policy == CatchUp.COALESCE:
+        due += behind * interval
+        return Firing(True, due, carried + behind, due + interval)
+    if behind > 0 and policy == CatchUp.SKIP:
+        due += (behind + 1) * interval
+        return Firing(False, due, carried + behind + 1, due)
+    return Firing(True, due, carried, due + interval)

@@ -1,0 +1,1 @@
+"""Wire formats: values to bytes and back, no sockets."""

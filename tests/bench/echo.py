@@ -1,0 +1,86 @@
+"""The baseline of the server stack: the same connection class and framing, but a message is answered by a text of the
+size of our own answers, without looking at it. Run as ``python -m tests.bench.echo``; prints its port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from reactor.access import Access
+from reactor.limits import DEFAULT_LIMITS
+from reactor.server.frames import frame_text
+from reactor.server.websocket import Connection
+from reactor.session import Session
+
+ANSWER = b'{"id":12345,"ok":null,"seq":1234567}'
+
+
+class EchoHost:
+    """Stands where the host stands: lets everyone in, answers everything, writes once per turn of the loop."""
+
+    limits = DEFAULT_LIMITS
+    database = "bank"
+
+    def __init__(self) -> None:
+        self._dirty: list[Session] = []
+        self._loop = asyncio.get_running_loop()
+
+    def connect(self, session: Session) -> None:
+        """Answer whatever comes."""
+        session.is_open = True
+
+        def receive(data: bytes | str) -> None:
+            session.push(frame_text(ANSWER))
+
+        session.receive = receive  # type: ignore[method-assign]
+
+    def disconnect(self, session: Session) -> None:
+        """Nobody is told."""
+        session.is_closed = True
+
+    def flush_later(self, session: Any) -> None:
+        """Write at the end of this turn of the loop."""
+        if not self._dirty:
+            self._loop.call_soon(self._flush)
+        self._dirty.append(session)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for session in dirty:
+            out, session.outgoing = session.outgoing, []
+            session.send(b"".join(out))
+
+
+async def serve(announce: Callable[[int], None]) -> None:
+    """Serve until the process is ended."""
+    serving: Any = SimpleNamespace(host=EchoHost(), access=Access("o" * 64), is_ready=True, connections=set())
+
+    def connection(config: Any, server_state: Any, app_state: Any) -> Connection:
+        return Connection(serving, server_state.connections)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("only WebSocket here")
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    announce(listening.getsockname()[1])
+    config = uvicorn.Config(
+        app,
+        ws=connection,
+        http="httptools",
+        lifespan="off",
+        log_level=logging.WARNING,
+        log_config=None,  # type: ignore[arg-type]
+    )
+    await uvicorn.Server(config).serve(sockets=[listening])
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(lambda port: print(f"listening on 127.0.0.1:{port}", flush=True)))

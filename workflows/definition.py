@@ -1,0 +1,177 @@
+"""A workflow type made ready to run: its declaration checked, its decoders compiled, its methods looked up.
+
+Everything that depends on the type alone is done here, once, so that a step does no looking around.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from reactor.errors import Refusal
+from reactor.schema import check_name
+from workflows.handle import Signal, Workflow
+from workflows.handler import Handler
+from workflows.payload import NoPayload, PayloadReader
+
+Step = Callable[[Workflow[Any], Any], None]
+
+_HOOKS = {"start", "timer", "signal", "child_end", "cancel", "resume"}
+_encode_json = msgspec.json.Encoder().encode
+
+
+class StateError(ValueError):
+    """A stored state that its type cannot read."""
+
+
+class Definition:
+    """One type. ``waits`` is what its waiting workflows show in that column: the signals they take, or None."""
+
+    __slots__ = (
+        "_decode_state", "catch_up", "clock", "handler", "name", "new_state", "payload", "signals", "state_version",
+        "timers", "waits",
+    )  # fmt: skip
+
+    def __init__(self, handler_class: type[Handler[Any]]) -> None:
+        where = f"workflow type {handler_class.__name__}"
+        self.name = sys.intern(check_name(handler_class.name, f"{where}, name"))
+        where = f"workflow type {self.name}"
+        self.handler = _instance(handler_class, where)
+        self.clock = sys.intern(_text(handler_class.clock, f"{where}, clock"))
+        self.catch_up = handler_class.catch_up
+        self.timers = None if handler_class.timers is None else frozenset(map(str, handler_class.timers))
+        self.state_version = handler_class.state_version
+        state = _state_type(handler_class, where)
+        self._decode_state = _state_decoder(state, where)
+        self.new_state: Callable[[], Any] | None = None
+        if state is None or not any(field.required for field in msgspec.structs.fields(state)):
+            self.new_state = state or (lambda: None)
+        self.payload = PayloadReader(_payload_of(handler_class, where), where)
+        self.signals = {name: _signal(handler_class, self.handler, name, where) for name in handler_class.signals}
+        self.waits = sys.intern(",".join(sorted(self.signals))) if self.signals else None
+
+    def decode_state(self, text: str) -> Any:
+        """The state in a row; ``StateError`` if it is none of this type."""
+        try:
+            return self._decode_state(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise StateError(f"the stored state of {self.name} cannot be read: {error}") from None
+
+    def encode_state(self, state: Any) -> str:
+        """The state as a row stores it."""
+        return _encode_json(state).decode()
+
+
+def encode_result(result: Any) -> str | None:
+    """A result as a row stores it; None for none. ``TypeError`` if it is not JSON."""
+    return None if result is None else _encode_json(result).decode()
+
+
+def _bad(where: str, reason: str) -> Refusal:
+    return Refusal("bad_declaration", f"{where}: {reason}")
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise _bad(where, f"a name is wanted, not {value!r}")
+    return str(value)
+
+
+def _instance(handler_class: type[Handler[Any]], where: str) -> Handler[Any]:
+    if inspect.isabstract(handler_class):
+        raise _bad(where, "it is abstract")
+    for name in ("on_start", "on_timer", "on_signal", "on_child_end", "on_cancel", "on_resume"):
+        if inspect.iscoroutinefunction(getattr(handler_class, name)):
+            raise _bad(where, f"{name} is async; a step runs whole, so it cannot wait. Arm a timer instead")
+    try:
+        return handler_class()
+    except TypeError as error:
+        raise _bad(where, f"one instance serves all workflows and is made without arguments: {error}") from None
+
+
+def _state_type(handler_class: type[Handler[Any]], where: str) -> Any:
+    """``S`` of the nearest ``Handler[S]`` among the bases; None for a type without state."""
+    found = _state_argument(handler_class, {})
+    if found is None or isinstance(found, TypeVar):
+        raise _bad(where, "it declares no state: derive it from Handler[MyState], or from Handler[None]")
+    if found is type(None):
+        return None
+    if not (isinstance(found, type) and issubclass(found, msgspec.Struct)):
+        raise _bad(where, f"its state {found!r} is not a msgspec.Struct")
+    if found.__struct_config__.frozen:
+        raise _bad(where, f"its state {found.__name__} is frozen, so no step could change it")
+    return found
+
+
+def _state_argument(cls: type, bound: dict[Any, Any]) -> Any:
+    """The argument that reaches ``Handler`` through the bases of ``cls``, whose type variables are ``bound``."""
+    for base in getattr(cls, "__orig_bases__", ()):
+        origin = typing.get_origin(base)
+        arguments = [bound.get(a, a) for a in typing.get_args(base)]
+        if origin is Handler:
+            return arguments[0]
+        if isinstance(origin, type) and issubclass(origin, Handler):
+            parameters = getattr(origin, "__parameters__", ())
+            return _state_argument(origin, dict(zip(parameters, arguments, strict=False)))
+    for base in cls.__bases__:
+        if issubclass(base, Handler) and base is not Handler:
+            return _state_argument(base, {})
+    return None
+
+
+def _state_decoder(state: Any, where: str) -> Callable[[str], Any]:
+    try:
+        return msgspec.json.Decoder(type(None) if state is None else state).decode
+    except TypeError as error:
+        raise _bad(where, f"its state cannot be stored: {error}") from None
+
+
+def _payload_of(handler_class: type[Handler[Any]], where: str) -> Any:
+    method = handler_class.on_start
+    if method is Handler.on_start:
+        raise _bad(where, "it needs a method on_start(self, w, payload)")
+    return _second_parameter(method, f"{where}, on_start")
+
+
+def _second_parameter(method: Any, where: str) -> Any:
+    parameters = list(inspect.signature(method).parameters.values())
+    if len(parameters) != 3:
+        raise _bad(where, "it takes (self, w, payload); a payload of nothing is NoPayload")
+    try:
+        module = sys.modules.get(method.__module__)
+        hints = typing.get_type_hints(method, vars(module) if module else {})
+    except (NameError, TypeError) as error:
+        raise _bad(where, f"a parameter's type cannot be resolved: {error}") from None
+    if parameters[2].name not in hints:
+        raise _bad(where, f"parameter {parameters[2].name} needs a type, so that what is sent can be checked")
+    return hints[parameters[2].name]
+
+
+def _signal(
+    handler_class: type[Handler[Any]], handler: Handler[Any], name: Any, where: str
+) -> tuple[PayloadReader, Step]:
+    at = f"{where}, signal {name}"
+    check_name(_text(name, at), at)
+    if name in _HOOKS:
+        raise _bad(at, f"on_{name} has another meaning; choose another name")
+    kind = handler_class.signals[name]
+    reader = PayloadReader(NoPayload if kind is None else kind, f"signal {name} of {handler_class.name}")
+    own = getattr(handler_class, f"on_{name}", None)
+    if own is not None:
+        taken = _second_parameter(own, at)
+        if taken is not Any and not issubclass(reader.kind, taken):
+            raise _bad(at, f"on_{name} takes {taken.__name__} but {reader.kind.__name__} is declared")
+        step: Step = getattr(handler, f"on_{name}")
+        return reader, step
+    if handler_class.on_signal is Handler.on_signal:
+        raise _bad(at, f"it needs a method on_{name}(self, w, payload), or on_signal")
+
+    def run(w: Workflow[Any], payload: Any) -> None:
+        handler.on_signal(w, Signal(name, payload))
+
+    return reader, run
