@@ -229,14 +229,14 @@ class ClientCore:
             raise ProtocolViolation(f"commit {commit.seq} came after a message that told of {self._seen_seq}")
         edits = []
         for delta in commit.deltas:
-            query = None if self._restoration else self._live.get(delta.query)
-            staged = self._restoration.staged.get(delta.query) if self._restoration else None
-            if query is not None:
-                edits.append(edit_of(query, delta))
-            elif staged is not None:
-                staged.fold(delta)
-            elif self._requests.subscribing:
+            if self._requests.subscribing:
+                # Also if the query is held now: its set may be ending, and another set with it be on its way.
                 self._early.keep(commit.seq, delta)
+            query = self._live.get(delta.query)
+            if self._restoration:
+                self._restoration.fold(delta)
+            elif query is not None:
+                edits.append(edit_of(query, delta))
         self._advance(commit.seq)
         return [CommitApplied(commit.seq, commit.at_us, self.mirror.apply(edits))] if edits else []
 

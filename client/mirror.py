@@ -217,7 +217,7 @@ def _touched_by_view(edits: list[Edit], rebind: Mapping[View, list[Query]]) -> d
         if view.listeners:
             # A query that another view keeps may come or go here without any edit.
             rows = touched.setdefault(view, {})
-            for query in ():
+            for query in {*view.queries} ^ {*queries}:
                 rows.update(dict.fromkeys((query.shape.table, key) for key in query.keys))
     for edit in edits:
         name = edit.query.shape.table

@@ -64,7 +64,7 @@ class Staged:
 
 
 class EarlyDeltas:
-    """Deltas for queries whose first rows have not arrived yet."""
+    """Deltas that came while a subscription was on its way: its first rows may be older."""
 
     def __init__(self) -> None:
         self._deltas: dict[int, list[tuple[int, RawDelta]]] = {}
@@ -131,6 +131,12 @@ class Restoration:
                     staged.fold(delta)
             bound.append(staged.query)
         self._bindings[live_set] = bound
+
+    def fold(self, delta: RawDelta) -> None:
+        """One commit's delta, if its query has been answered."""
+        staged = self.staged.get(delta.query)
+        if staged is not None:
+            staged.fold(delta)
 
     def _shape(self, raw: RawQuery) -> RowShape:
         shape = shape_of(raw, self._mirror)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from reactor.budget import BudgetGuard
@@ -12,7 +14,7 @@ from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.module import Module, Program
 from reactor.sql.messages import SqlTables
 from reactor.storage import Opened
-from reactor.system import system
+from reactor.system import REQUEST_TABLE, system
 
 
 def compose(module: Module) -> Program:
@@ -31,7 +33,10 @@ def load_engine(
     """An engine with every stored row in memory and the timers in line, at the store's last seq."""
     seed = int.from_bytes(hashlib.sha256(opened.history_id.encode()).digest()[:8], "big")
     engine = Engine(program, opened.numbers, limits=limits, seed=seed, guard=guard, log=log)
-    engine.store.load({name: opened.rows(name) for name in program.tables})
+    rows: dict[str, Iterable[Sequence[Any]]] = {name: opened.rows(name) for name in program.tables}
+    # Idempotency keys are dropped from the front, oldest first, so they have to stand in the order they were used.
+    rows[REQUEST_TABLE] = sorted(rows[REQUEST_TABLE], key=itemgetter(-1))
+    engine.store.load(rows)
     engine.seq = opened.last_seq
     engine.timers.load(engine.store)
     return engine

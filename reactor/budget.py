@@ -82,7 +82,7 @@ class SignalGuard:
         self._running = False
 
     def _alarm(self, number: int, frame: FrameType | None) -> None:
-        if not self._running:
+        if not self._running or (frame is not None and frame.f_code is SignalGuard.leave.__code__):
             return
         now = time.monotonic()
         seen, since = self._seen

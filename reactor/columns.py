@@ -95,11 +95,17 @@ def _integer(low: int, high: int) -> Check:
 
 
 def _float(value: Any) -> Any:
-    if type(value) is float:
-        return value
     if type(value) is int:
-        return float(value)
-    raise ValueError(f"expected a number, got {type(value).__name__}")
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ValueError("expected a number that fits 64 bits") from None
+    if type(value) is not float:
+        raise ValueError(f"expected a number, got {type(value).__name__}")
+    if value != value:
+        # SQL stores it as NULL and no order has a place for it, so a restart or an index would change it.
+        raise ValueError("expected a number, got NaN")
+    return value
 
 
 def _float32(value: Any) -> Any:
@@ -120,16 +126,16 @@ def _exactly(python: type, label: str) -> Check:
 
 
 def _text(value: Any) -> Any:
-    if type(value) is str:
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise ValueError("expected text without lone surrogates") from None
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    raise ValueError(f"expected text, got {type(value).__name__}")
+    if type(value) is not str:
+        if not isinstance(value, str):
+            raise ValueError(f"expected text, got {type(value).__name__}")
+        value = str.__str__(value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("expected text without lone surrogates") from None
+    return value
 
 
 def _json(value: Any) -> Any:

@@ -16,8 +16,9 @@ import msgspec
 import orjson
 
 from reactor.budget import BudgetGuard, CallBudgetExceededError, NoGuard
+from reactor.columns import INT64_MAX, INT64_MIN
 from reactor.context import Context, Shared
-from reactor.errors import Fault, ReactorError, SenderError
+from reactor.errors import Fault, ReactorError, SenderError, plain_text
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.live import Subscriptions
 from reactor.messages import SYSTEM, Batch, Call, Caller, Deltas, Inspect, Reply, Request, Task, Turn
@@ -30,6 +31,9 @@ from reactor.timers import DueTimer, Firing, TimerInfo, Timers, clock_of, is_pen
 
 LogSink = Callable[[int, str, str, str], None]
 _encode_group = msgspec.msgpack.Encoder().encode
+
+# What a reducer may raise without harm to others; sys.exit() is no way to stop a server.
+_FAILURES = (Exception, CallBudgetExceededError, SystemExit, GeneratorExit)
 
 
 class Counters:
@@ -69,6 +73,7 @@ class Engine:
         self.counters = Counters()
         self.seq = 0
         self.halted: str | None = None
+        self._committing = False
         self._guard = guard or NoGuard()
         self._begin = self.store.begin
         self._budget_s = limits.call_budget_s
@@ -93,10 +98,13 @@ class Engine:
             if timers and self.halted is None:
                 self._fire_due(now)
             for request in inbox:
-                if type(request) is Call:
-                    self._run_call(request)
-                else:
-                    self._run_other(request)
+                try:
+                    if type(request) is Call:
+                        self._run_call(request)
+                    else:
+                        self._run_other(request)
+                except Exception as error:
+                    self._contain(request, error)
         finally:
             self._guard.disarm()
         payload = _encode_group(self._records) if self._records else b""
@@ -106,11 +114,25 @@ class Engine:
         self._effects, self._commits, self._records = [], [], []
         return done
 
+    @property
+    def commits_of_turn(self) -> Sequence[tuple[int, list[Change]]]:
+        """What the running turn has committed so far."""
+        return self._commits
+
     def next_due(self) -> int | None:
         """The wall instant (µs) at which a turn should fire timers; None while none is pending."""
         return self.timers.next_due() if self.halted is None else None
 
     # -- requests ----------------------------------------------------------------------------
+
+    def _contain(self, request: Request, error: Exception) -> None:
+        """The last net under a request: what nobody foresaw harms this request alone, unless it broke a commit."""
+        if self._committing:
+            raise error
+        if self.store.is_running:
+            self.store.rollback()
+        self.counters.failed += 1
+        self._effects.append(Reply(self.seq, request.token, self._failure(type(request).__name__.lower(), error)))
 
     def _run_other(self, request: Request) -> None:
         if isinstance(request, Inspect):
@@ -122,6 +144,9 @@ class Engine:
         elif isinstance(request, Batch):
             self._run_batch(request)
         elif isinstance(request, Task):
+            if self.halted is not None:
+                self._effects.append(Reply(self.seq, request.token, self._read_only()))
+                return
             self._attempt(request.name, request.caller, request.token, None, request.function, (), request.budget_s)
 
     def _run_call(self, call: Call) -> None:
@@ -144,14 +169,17 @@ class Engine:
         reducer = self._reducers.get(name)
         if reducer is None:
             raise SenderError("unknown_reducer", f"there is no reducer {name!r}; `reactor describe` lists them")
-        if self.halted is not None and caller.identity is not None:
-            raise Fault("read_only", f"nothing can be changed now: {self.halted}")
+        if self.halted is not None:
+            raise self._read_only()
         if reducer.access != "public" and caller.identity is not None:
             if reducer.access == "internal":
                 raise SenderError("forbidden", f"{name} is run by the reactor alone")
             if not caller.is_owner:
                 raise SenderError("forbidden", f"{name} is for the owner of the database")
         return reducer
+
+    def _read_only(self) -> Fault:
+        return Fault("read_only", f"nothing can be changed now: {self.halted}")
 
     def _attempt(
         self,
@@ -176,13 +204,13 @@ class Engine:
             body = b"null" if result is None else encode_result(result, name)
             if key is not None:
                 self._remember(keyed, body)
-        except (Exception, CallBudgetExceededError) as error:
+        except _FAILURES as error:
             guard.leave()
             self.store.rollback()
             self.counters.failed += 1
             failure = self._failure(name, error)
-            if key is not None and isinstance(failure, SenderError) and self.halted is None:
-                self.store.begin()
+            if key is not None and isinstance(failure, SenderError):
+                self._begin()
                 self._remember(keyed, failure)
                 self._commit(name, caller.identity, key)
             self._effects.append(Reply(self.seq, token, failure))
@@ -195,8 +223,7 @@ class Engine:
         prepared: list[tuple[Reducer, tuple[Any, ...]]] = []
         try:
             if batch.key is not None:
-                joined = b"".join(name.encode() + args for name, args in batch.calls)
-                answered = self._answered(batch.key, batch.caller, "batch", joined)
+                answered = self._answered(batch.key, batch.caller, "batch", _joined(batch))
                 if answered is not None:
                     self._effects.append(Reply(self.seq, batch.token, answered))
                     return
@@ -227,6 +254,7 @@ class Engine:
         changes = self.store.commit()
         if not changes:
             return
+        self._committing = True
         self.seq = seq = self.seq + 1
         flat: list[Any] = []
         for table, row_key, old, new in changes:
@@ -241,6 +269,7 @@ class Engine:
         deltas = self.subscriptions.deltas(changes)
         if deltas:
             self._effects.append(Deltas(seq, self._now, deltas))
+        self._committing = False
 
     def undo(self, commits: Sequence[tuple[int, list[Change]]]) -> None:
         """Take back commits that could not be stored, given oldest first; seq goes back with them."""
@@ -261,8 +290,8 @@ class Engine:
             self._log(self._now, "error", name, "ran past its budget and was interrupted and undone")
             limit = self.limits.call_budget_s
             return Fault("budget_exceeded", f"{name} ran longer than {limit} s and was undone; do less in one call")
-        text = "".join(traceback.format_exception(error))
-        self._log(self._now, "error", name, f"raised {type(error).__name__}: {error}\n{text}")
+        text = plain_text("".join(traceback.format_exception(error)))
+        self._log(self._now, "error", name, f"raised {_shown(error)}\n{text}")
         return Fault("internal", f"{name} failed; nothing was changed and the server's log has the details")
 
     # -- idempotency keys --------------------------------------------------------------------
@@ -288,7 +317,7 @@ class Engine:
         if isinstance(keyed, Call):
             mark = _fingerprint(keyed.reducer, keyed.args)
         else:
-            mark = _fingerprint("batch", b"".join(name.encode() + args for name, args in keyed.calls))
+            mark = _fingerprint("batch", _joined(keyed))
         answer = body.decode() if isinstance(body, bytes) else "!" + orjson.dumps(body.to_json()).decode()
         self._requests.insert(
             id=f"{keyed.caller.identity}|{keyed.key}", fingerprint=mark, answer=answer, created_at=self._now
@@ -310,8 +339,8 @@ class Engine:
         name = due.table.schema.scheduled or ""
         self.counters.missed += firing.missed - (getattr(row, "missed", None) or 0)
         if not firing.run:
-            self.store.begin()
-            self._consume(due, row, firing)
+            self._begin()
+            self._consume_surely(due, row, firing, name)
             self._commit(name, None, None)
             return
         due_at = self.scopes.wall_of(clock, firing.due_value) or due.due_at
@@ -320,13 +349,13 @@ class Engine:
         self.counters.lateness_us_max = max(self.counters.lateness_us_max, lateness)
         ctx = Context(self._shared, name, due_at, self.seq + 1, SYSTEM)
         ctx.timer = TimerInfo(due.table.name, due.key, clock, firing.due_value, due_at, now, lateness, firing.missed)
-        self.store.begin()
+        self._begin()
         try:
-            self._guard.enter(self.limits.call_budget_s)
+            self._guard.enter(self._budget_s)
             self._reducers[name].function(ctx, row)
             self._guard.leave()
             self._consume(due, row, firing)
-        except (Exception, CallBudgetExceededError) as error:
+        except _FAILURES as error:
             self._guard.leave()
             self.store.rollback()
             self._fire_failed(due, row, firing, ctx, error)
@@ -337,13 +366,26 @@ class Engine:
         """The handler raised: the timer counts as fired, and a row tells why nothing came of it."""
         self.counters.timer_failures += 1
         failure = self._failure(ctx.reducer, error)
-        shown = failure.message if isinstance(error, ReactorError) else f"{type(error).__name__}: {error}"
-        self.store.begin()
-        self._consume(due, row, firing)
-        self._errors.insert(
+        shown = plain_text(failure.message) if isinstance(error, ReactorError) else _shown(error)
+        self._begin()
+        self._consume_surely(due, row, firing, ctx.reducer)
+        errors = self._errors
+        if len(errors) >= self.limits.timer_errors_max:
+            errors.delete(next(iter(errors.rows)))
+        errors.insert(
             table_name=due.table.name, scheduled_id=due.key, due_at=ctx.now, fired_at=self._now, message=shown[:2000]
         )
         self._commit(ctx.reducer, None, None)
+
+    def _consume_surely(self, due: DueTimer, row: Any, firing: Firing, name: str) -> None:
+        """Consume an occurrence; where a rule of the table forbids its next value, delete the row."""
+        try:
+            self._consume(due, row, firing)
+        except ReactorError as error:
+            self.store.rollback()
+            self._log(self._now, "error", name, f"a timer of {due.table.name} cannot go on and is deleted: {error}")
+            self._begin()
+            due.table.delete(due.key)
 
     def _consume(self, due: DueTimer, row: Any, firing: Firing) -> None:
         """Advance or delete the timer's row in the commit of its effects, unless the handler has already moved it."""
@@ -354,18 +396,35 @@ class Engine:
             # Rescheduled to the very same instant: the new occurrence is the handler's will.
             self.timers.put_back(due)
             return
-        if firing.next_due is None:
+        if firing.next_due is None or firing.next_due > INT64_MAX:
             due.table.delete(due.key)
             return
         advanced: dict[str, Any] = {"scheduled_at": firing.next_due}
         if hasattr(row, "missed"):
-            advanced["missed"] = 0 if firing.run else firing.missed
+            highest = due.table.schema.column("missed").type.high or 0
+            advanced["missed"] = 0 if firing.run else min(firing.missed, highest)
         due.table.update(due.key, **advanced)
+
+
+def _joined(batch: Batch) -> bytes:
+    return b"\0".join(part for name, args in batch.calls for part in (name.encode(), args))
 
 
 def _fingerprint(name: str, args: Any) -> str:
     raw = args if isinstance(args, bytes) else repr(args).encode()
     return hashlib.blake2b(name.encode() + b"\0" + raw, digest_size=8).hexdigest()
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return plain_text(f"{type(error).__name__}: {error}")
+    except Exception:
+        return type(error).__name__
+
+
+def _wide_as_text(value: Any) -> Any:
+    """Integers past 64 bits travel as decimal text, in rows and wherever else they are seen."""
+    return str(value) if type(value) is int and not INT64_MIN <= value < 1 << 64 else value
 
 
 def encode_result(result: Any, name: str) -> bytes:
@@ -378,7 +437,5 @@ def encode_result(result: Any, name: str) -> bytes:
 
 def _encode_special(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
-        return {name: getattr(value, name) for name in value.__struct_fields__}
-    if isinstance(value, int):
-        return str(value)
+        return {name: _wide_as_text(getattr(value, name)) for name in value.__struct_fields__}
     return msgspec.to_builtins(value)

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+import orjson
+
 CODES: dict[str, tuple[int, str]] = {
     # the sender's mistakes
     "bad_message": (400, "The message is not what the protocol describes."),
@@ -85,7 +87,26 @@ class ReactorError(Exception):
 
     def to_json(self) -> dict[str, Any]:
         """The error as it goes over the wire: ``{"code", "message", ...details}``."""
-        return {"code": self.code, "message": self.message, **self.details}
+        told = {"code": self.code, "message": self.message, **self.details}
+        try:
+            orjson.dumps(told)
+        except TypeError:
+            # What a module puts into an error may be anything; the answer must still leave.
+            told = {name: _sendable(value) for name, value in told.items()}
+        return told
+
+
+def _sendable(value: Any) -> Any:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return plain_text(value if isinstance(value, str) else repr(value)[:200])
+    return value
+
+
+def plain_text(text: str) -> str:
+    """The text with whatever cannot be encoded (lone surrogates) written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class SenderError(ReactorError):

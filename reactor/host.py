@@ -8,7 +8,7 @@ No sockets, threads or clocks here: the server (or a test) hands in a clock, a s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from reactor.clock import Clock
@@ -16,11 +16,12 @@ from reactor.engine import Engine
 from reactor.errors import Fault, ReactorError, SenderError
 from reactor.lifecycle import Lifecycle
 from reactor.limits import Limits
-from reactor.messages import Deltas, Reply, Request, Turn
+from reactor.messages import Caller, Deltas, Reply, Request, Task, Turn
 from reactor.publishing import Publisher
 from reactor.scopes import CLOCK_TABLE, WORLD
 from reactor.session import CLOSE_POLICY, CLOSE_STOPPING, CLOSE_TRY_LATER, Session, SqlQuestion, SubscribeAnswer
 from reactor.storage import Group, Storage
+from reactor.system import CONNECTION_TABLE
 from reactor.table import Change
 from reactor.wire import native
 
@@ -61,12 +62,16 @@ class Host:
         self.durable_seq = engine.seq
         self.projected_seq = engine.seq
         self.is_stopping = False
+        self.is_lost = False
         self._inbox: deque[Request] = deque()
         self._waiting: deque[Reply | Deltas] = deque()
         self._pending: deque[tuple[int, list[Change]]] = deque()
         self._unsynced: deque[tuple[int, int]] = deque()
         self._unsynced_bytes = 0
         self._dirty: list[Session] = []
+        self._remembered = 0
+        self._start_seq = engine.seq
+        self._stepped_us = 0
         self._questions: list[tuple[int, SqlQuestion]] = []
 
     # -- sessions ----------------------------------------------------------------------------
@@ -88,7 +93,11 @@ class Host:
                 session.open()
 
         task.token = decided
-        self.submit(task)
+        try:
+            self.submit(task)
+        except Fault:
+            del self.sessions[session]
+            raise
 
     def disconnect(self, session: Session) -> None:
         """The connection is gone: its queries are closed and the module's hooks run."""
@@ -98,9 +107,8 @@ class Host:
         del self.sessions[session]
         for number in list(session.sets):
             self.publisher.close_set(session, number)
-        task = self.lifecycle.disconnect_task(session.caller) if session.is_open else None
-        if task is not None:
-            self.submit(task)
+        if session.is_open:
+            self._submit_own(self.lifecycle.disconnect_task(session.caller))
 
     def greet(self, session: Session) -> bytes:
         """The greeting of the native protocol."""
@@ -137,14 +145,22 @@ class Host:
         """Open a set of live queries; runs between two calls, so it sees one state of all tables."""
         if session.is_closed:
             raise SenderError("unknown_subscription", "the connection is closed")
+        if session.snapshot_bytes > self.limits.send_queue_bytes_max:
+            raise Fault("overloaded", "read the snapshots you have asked for before you ask for more")
         since = None
         if resume is not None and resume.history_id == self.storage.history_id:
             since = resume.seq
+        self._remember(self.engine.commits_of_turn)
         return self.publisher.open_set(session, number, texts, since, self.engine.seq)
 
     def close_queries(self, session: Session, number: int) -> None:
         """Close a set of live queries."""
         self.publisher.close_set(session, number)
+
+    def _remember(self, commits: Sequence[tuple[int, list[Change]]]) -> None:
+        """Let the publisher know of a turn's commits, also of those made so far when a client resumes in mid-turn."""
+        self.publisher.remember(commits[self._remembered :])
+        self._remembered = len(commits)
 
     def flush_later(self, session: Session) -> None:
         """Remember a session that has something to send."""
@@ -158,8 +174,12 @@ class Host:
             out = session.outgoing
             if out:
                 session.outgoing = []
-                if session.send(out[0] if len(out) == 1 else b"".join(out)) > unread_max:
+                unread = session.send(out[0] if len(out) == 1 else b"".join(out))
+                # A snapshot may be larger than the queue: whoever asked for it is given the time to read it.
+                if unread > unread_max and unread > unread_max + session.unread_snapshot_bytes:
                     self.cut(session)
+                elif not unread:
+                    session.unread_snapshot_bytes = 0
 
     def cut(self, session: Session) -> None:
         """End a session that does not read; nobody else waits for it."""
@@ -180,6 +200,14 @@ class Host:
             self.wake()
         self._inbox.append(request)
 
+    def _submit_own(self, task: Task | None) -> None:
+        """Queue a call of the reactor itself; no limit holds it back. What a halted store refuses is made up for by
+        ``recovered``, what comes after ``stop`` by the next start."""
+        if task is not None and not self.is_stopping:
+            if not self._inbox:
+                self.wake()
+            self._inbox.append(task)
+
     def run_turn(self) -> bool:
         """One turn; True when another should follow at once."""
         if self._unsynced_bytes > self.limits.unsynced_bytes_max:
@@ -192,7 +220,13 @@ class Host:
             inbox.clear()
         else:
             batch = [inbox.popleft() for _ in range(self.limits.calls_per_turn_max)]
-        self._take(self.engine.turn(batch, now, timers=not self.is_stopping))
+        try:
+            turn = self.engine.turn(batch, now, timers=not self.is_stopping)
+        except BaseException as error:
+            # The engine keeps every mistake of a module to itself; this is one of ours, and memory may be wrong.
+            self.lost(f"a defect in the reactor: {type(error).__name__}")
+            raise
+        self._take(turn)
         due = self.engine.next_due()
         return bool(inbox) or (due is not None and due <= now)
 
@@ -203,7 +237,8 @@ class Host:
             self._pending.extend(turn.commits)
             self._unsynced.append((turn.last_seq, len(turn.payload)))
             self._unsynced_bytes += len(turn.payload)
-            self.publisher.remember(turn.commits)
+            self._remember(turn.commits)
+            self._remembered = 0
             self.storage.append(Group(turn.first_seq, turn.last_seq, turn.payload))
         self.release()
 
@@ -276,6 +311,12 @@ class Host:
 
     def failed(self, kind: str, message: str) -> None:
         """Nothing can be written: take back what is not durable, tell its callers, and refuse writers."""
+        if self.durable_seq < self._start_seq:
+            # The start-up calls run once a start; without them there is nothing to go on from.
+            self.lost(f"the store failed while the reactor was starting: {message}")
+            return
+        # Answers that do not depend on what failed are as good as before.
+        self.release()
         self.engine.halted = message
         self.engine.undo(list(self._pending))
         self.publisher.forget_after(self.durable_seq)
@@ -301,13 +342,21 @@ class Host:
         self.release()
 
     def recovered(self) -> None:
-        """The storage can be written again."""
+        """The storage can be written again; what the halt has kept from being done is made up for."""
         self.engine.halted = None
+        present = {session.caller.connection_id for session in self.sessions}
+        for row in self.engine.store.tables[CONNECTION_TABLE]:
+            if row.connection_id not in present:
+                self._submit_own(self.lifecycle.disconnect_task(Caller(row.identity, row.connection_id)))
+        if self._stepped_us:
+            stepped, self._stepped_us = self._stepped_us, 0
+            self.wall_stepped(stepped)
         self.wake()
 
     def lost(self, message: str) -> None:
         """The storage is gone: stop, so that the next start can find out what is stored."""
         self.engine.halted = message
+        self.is_lost = True
         self.on_lost(message)
 
     # -- start and stop ------------------------------------------------------------------------
@@ -319,7 +368,9 @@ class Host:
         init says no; nothing was stored then.
         """
         self.storage.start(self)
+        self._start_seq = self.engine.seq
         for turn in self.lifecycle.start_turns(self.engine, self.clock, alive_us, fresh):
+            self._start_seq = turn.last_seq
             self._take(turn)
 
     def mark_alive(self) -> None:
@@ -329,11 +380,14 @@ class Host:
 
     def wall_stepped(self, forward_us: int) -> None:
         """The wall clock was set forward: every other clock goes on from what it shows, not from what it would."""
-        self.submit(self.lifecycle.step_task(forward_us))
+        if self.engine.halted is not None:
+            self._stepped_us += forward_us
+        else:
+            self._submit_own(self.lifecycle.step_task(forward_us))
 
     def forget_requests(self) -> None:
         """Drop idempotency keys that are older than their retention."""
-        self.submit(self.lifecycle.forget_task(self.limits))
+        self._submit_own(self.lifecycle.forget_task(self.limits))
 
     def stop(self) -> None:
         """Refuse new requests and say goodbye; what was accepted is still answered before the storage closes."""

@@ -109,11 +109,13 @@ class HashIndex:
         value = self.value_of(row)
         if value is None:
             return
-        held = self.entries[value]
+        held = self.entries.get(value)
         if type(held) is not dict:
-            del self.entries[value]
+            # Undo may meet a row that never came to be entered.
+            if held == key and held is not None:
+                del self.entries[value]
             return
-        del held[key]
+        held.pop(key, None)
         if len(held) == 1:
             (self.entries[value],) = held
 
@@ -178,16 +180,15 @@ class OrderedIndex:
     def _merge(self) -> None:
         pending, self._pending = self._pending, {}
         if len(pending) * 4 > len(self._list):
-            gone = {entry for entry, present in pending.items() if not present}
-            kept = [entry for entry in self._list if entry not in gone]
+            kept = [entry for entry in self._list if entry not in pending]
             kept.extend(entry for entry, present in pending.items() if present)
             self._list = SortedList(kept)
             return
         for entry, present in pending.items():
+            # Each entry once, whatever pieces of an interrupted change undo has put back.
+            self._list.discard(entry)
             if present:
                 self._list.add(entry)
-            else:
-                self._list.remove(entry)
 
     def range(
         self, prefix: tuple[Any, ...], low: Any, high: Any, include: tuple[bool, bool], reverse: bool

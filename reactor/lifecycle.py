@@ -71,8 +71,7 @@ class Lifecycle:
     def forget_task(self, limits: Limits) -> Task:
         """The call that drops old idempotency keys, a bounded number at a time.
 
-        Keys stand in the order they were used, or, those from before the last start, in the order of their text; so it
-        looks from the front and stops at the first that is still young. None outlives twice its retention.
+        Keys stand in the order they were used, so it looks from the front and stops at the first that is still young.
         """
 
         def forget(ctx: Context) -> None:

@@ -62,6 +62,8 @@ class Limits:
     # Workflow payloads, signal payloads and states, in bytes of JSON.
     payload_bytes_max: int = 256 << 10
     state_bytes_max: int = 1 << 20
+    # Rows of `timer_error`; past it the oldest makes room.
+    timer_errors_max: int = 10_000
     # Log lines kept for `reactor logs`.
     log_lines_max: int = 10_000
 

@@ -29,7 +29,11 @@ class Logbook:
         line = {"at": at_us, "level": level, "logger": logger, "message": message}
         self._lines.append(line)
         if self._stream is not None:
-            print(shown(line), file=self._stream, flush=True)
+            try:
+                print(shown(line), file=self._stream, flush=True)
+            except (OSError, ValueError):
+                # Whoever read it has gone. A turn must not fail over that.
+                self._stream = None
         for follower in list(self._followers):
             follower(line)
 

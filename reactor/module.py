@@ -7,7 +7,8 @@ everything it includes, checked together; the reactor runs a program.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from reactor.arguments import Arguments
@@ -28,7 +29,9 @@ class Reducer:
     the lifecycle and the engine).
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, access: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], name: str, access: str, scope: Mapping[str, Any] | None = None
+    ) -> None:
         where = f"reducer {name}"
         check_name(name, where)
         if access not in ACCESS:
@@ -40,7 +43,7 @@ class Reducer:
         self.function = function
         self.name = name
         self.access = access
-        self.arguments = Arguments(function, where)
+        self.arguments = Arguments(function, where, scope)
         self.docs = inspect.getdoc(function) or ""
 
     def to_json(self) -> dict[str, Any]:
@@ -81,8 +84,12 @@ class Module:
         Raises ``Refusal`` ``bad_declaration`` with the reason.
         """
 
+        scope = sys._getframe(1).f_locals
+
         def declare(cls: Declared) -> Declared:
-            schema = declare_table(cls, name=name, public=public, indexes=indexes, unique=unique, scheduled=scheduled)
+            schema = declare_table(
+                cls, name=name, public=public, indexes=indexes, unique=unique, scheduled=scheduled, scope=scope
+            )
             self.add_table(schema)
             declared: Declared = schema.row_type
             return declared
@@ -101,8 +108,10 @@ class Module:
         Its first parameter is the context; the others are the arguments, with types that are checked.
         """
 
+        scope = sys._getframe(1).f_locals
+
         def declare(declared: Function) -> Function:
-            made = Reducer(declared, name or declared.__name__, access)
+            made = Reducer(declared, name or declared.__name__, access, scope)
             if made.name in self.reducers:
                 raise Refusal("bad_declaration", f"reducer {made.name} is declared twice in module {self.name}")
             self.reducers[made.name] = made
@@ -167,6 +176,8 @@ class Program:
                 (self.extensions, module.extensions, "extension"),
             ):
                 _merge(mine, theirs, kind, module.name)
+        for name in self.views.keys() & self.tables.keys():
+            raise Refusal("bad_declaration", f"view {name} has the name of a table; SQL knows one of each name")
         self._check_scheduled()
 
     def _check_scheduled(self) -> None:

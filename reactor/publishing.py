@@ -7,7 +7,7 @@ combination of queries. A session sees one frame per commit, whole.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from reactor.errors import SenderError, refuse
@@ -21,7 +21,12 @@ from reactor.wire import native
 # Parsing costs a hundred times what opening does, and clients come back with the queries they had.
 _PARSED_MAX = 20_000
 
+_PARSED_CHARS_MAX = 512
+# How often all remembered changes may be gone through for one `subscribe`.
+_RESUME_PASSES = 4
+
 ChangedKeys = Sequence[tuple[str, Any]]
+Changed = Mapping[str, Collection[tuple[str, Any]]]
 
 
 class Publisher:
@@ -47,7 +52,8 @@ class Publisher:
         """
         opened: list[Any] = []
         session.sets[number] = opened
-        keys = None if since is None else self._changed_since(since, seq)
+        changed = None if since is None else self._changed_since(since, seq)
+        budget = _Budget(self._limits)
         try:
             held = sum(len(queries) for queries in session.sets.values())
             if held + len(texts) > self._limits.subscriptions_per_connection_max:
@@ -55,13 +61,15 @@ class Publisher:
                     "limit_exceeded",
                     f"a connection holds at most {self._limits.subscriptions_per_connection_max} queries",
                 )
-            parts = [self._open(session, opened, text, keys, seq) for text in texts]
+            parts = [self._open(session, opened, text, changed, seq, budget) for text in texts]
         except BaseException:
             self.close_set(session, number)
             raise
         return native.encode({"set": number, "queries": parts})
 
-    def _open(self, session: Session, opened: list[Any], text: str, keys: ChangedKeys | None, seq: int) -> Any:
+    def _open(
+        self, session: Session, opened: list[Any], text: str, changed: Changed | None, seq: int, budget: _Budget
+    ) -> Any:
         query = self._parse(text)
         for table in _tables_of(query):
             if not self._schemas[table].public and not session.caller.is_owner:
@@ -72,7 +80,10 @@ class Publisher:
         opened.append(active)
         session.held[active.number] = session.held.get(active.number, 0) + 1
         self._watchers.setdefault(active.number, {}).setdefault(session, seq)
-        difference = None if keys is None else self._subscriptions.resume(active, keys)
+        keys = None if changed is None else changed.get(query.table, ())
+        difference = None
+        if keys is not None and budget.resumes(len(keys)):
+            difference = self._subscriptions.resume(active, keys)
         table_of = self._tables[query.table]
         if difference is not None:
             content = {
@@ -82,11 +93,7 @@ class Publisher:
             }
         else:
             rows = self._subscriptions.snapshot(active)
-            if len(rows) > self._limits.snapshot_rows_max:
-                refuse(
-                    "snapshot_too_large",
-                    f"the query matches {len(rows)} rows; narrow it to {self._limits.snapshot_rows_max}",
-                )
+            budget.take_rows(len(rows))
             content = {"resumed": False, "rows": native.rows_for_wire(table_of, rows)}
         return native.query_part(active.number, query.canonical, table_of.schema, content)
 
@@ -94,9 +101,10 @@ class Publisher:
         query = self._parsed.get(text)
         if query is None:
             query = parse_live_query(text, self._schemas, self._limits)
-            if len(self._parsed) >= _PARSED_MAX:
-                self._parsed.clear()
-            self._parsed[text] = query
+            if len(text) <= _PARSED_CHARS_MAX:
+                if len(self._parsed) >= _PARSED_MAX:
+                    self._parsed.clear()
+                self._parsed[text] = query
         return query
 
     def close_set(self, session: Session, number: int, *, missing_ok: bool = False) -> None:
@@ -131,7 +139,7 @@ class Publisher:
                 for session, since in watchers.items():
                     # A query opened later than this commit had it in its snapshot.
                     if seq > since:
-                        session.push(framed)
+                        session.push_commit(framed)
             return
         self._publish_many(seq, at, deltas)
 
@@ -152,7 +160,7 @@ class Publisher:
                         parts[i] = self._part(deltas[i])
                 framed = session.frame(native.commit_frame(seq, at, [parts[i] for i in combination]))
                 frames[combination] = framed
-            session.push(framed)
+            session.push_commit(framed)
 
     def _part(self, delta: Delta) -> bytes:
         active = delta.query
@@ -185,16 +193,39 @@ class Publisher:
         while self._recent and self._recent[-1][0] > seq:
             self._recent_changes -= len(self._recent.pop()[1])
 
-    def _changed_since(self, since: int, seq: int) -> ChangedKeys | None:
+    def _changed_since(self, since: int, seq: int) -> Changed | None:
         if not self._complete_after <= since <= seq:
             return None
-        keys: dict[tuple[str, Any], None] = {}
+        found: dict[str, dict[tuple[str, Any], None]] = {}
         for at, changed in reversed(self._recent):
             if at <= since:
                 break
             for table, key, _, _ in changed:
-                keys[table.name, key] = None
-        return list(keys)
+                found.setdefault(table.name, {})[table.name, key] = None
+        return found
+
+
+class _Budget:
+    """What the queries of one `subscribe` may cost together, so that no client holds up the others."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._rows_max = limits.snapshot_rows_max
+        self._rows = 0
+        self._keys_left = _RESUME_PASSES * limits.resume_changes_max
+
+    def take_rows(self, count: int) -> None:
+        """Add the rows of a snapshot; ``SenderError`` ``snapshot_too_large`` when there are too many."""
+        self._rows += count
+        if self._rows > self._rows_max:
+            refuse(
+                "snapshot_too_large",
+                f"the queries match {self._rows} rows or more; narrow them to {self._rows_max}, or ask in several sets",
+            )
+
+    def resumes(self, keys: int) -> bool:
+        """Whether a query may be resumed over this many changed keys; otherwise a snapshot is cheaper."""
+        self._keys_left -= keys
+        return self._keys_left >= 0
 
 
 def _tables_of(query: LiveQuery) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Any
 
 from reactor.schema import TableSchema
 
+_TYPES = (int, str, float, bool, bytes)
+
 
 def compile_builder(schema: TableSchema) -> Callable[..., Any]:
     """A function taking the columns as keywords and returning the row.
@@ -19,7 +21,9 @@ def compile_builder(schema: TableSchema) -> Callable[..., Any]:
     It raises ``ValueError`` for a value that does not fit and ``TypeError`` for a missing or unknown
     column; the table turns both into errors that name the column.
     """
-    bound: dict[str, Any] = {"_row": schema.row_type}
+    # Under names no column can have: a column may well be called `type` or `bytes`.
+    bound: dict[str, Any] = {"_row": schema.row_type, **{f"_{t.__name__}": t for t in _TYPES}}
+    bound["_type"] = type
     parameters: list[str] = []
     body: list[str] = []
     for i, column in enumerate(schema.columns):
@@ -44,13 +48,13 @@ def compile_builder(schema: TableSchema) -> Callable[..., Any]:
 def _doubt(kind: Any, name: str, optional: bool) -> str:
     """The condition under which the full check has to look at the value."""
     if kind.is_integer:
-        doubt = f"type({name}) is not int or not {kind.low} <= {name} <= {kind.high}"
+        doubt = f"_type({name}) is not _int or not {kind.low} <= {name} <= {kind.high}"
     elif kind.name == "text":
-        doubt = f"type({name}) is not str or not {name}.isascii()"
+        doubt = f"_type({name}) is not _str or not {name}.isascii()"
     elif kind.name == "f64":
-        doubt = f"type({name}) is not float"
+        doubt = f"_type({name}) is not _float or {name} != {name}"
     elif kind.name in ("bool", "bytes"):
-        doubt = f"type({name}) is not {kind.name}"
+        doubt = f"_type({name}) is not _{kind.name}"
     else:
         doubt = "True"
     return f"{name} is not None and ({doubt})" if optional else doubt

@@ -162,10 +162,11 @@ def declare_table(
     indexes: Iterable[str | Index] = (),
     unique: Iterable[str | Sequence[str]] = (),
     scheduled: str | None = None,
+    scope: Mapping[str, Any] | None = None,
 ) -> TableSchema:
     """The schema declared by a class whose annotations are the columns; ``Refusal`` gives the reason."""
     table = check_name(name or snake_case(cls.__name__), f"table {cls.__name__}")
-    columns, key, auto = _declared_columns(cls, table)
+    columns, key, auto = _declared_columns(cls, table, scope or {})
     declared = [i if isinstance(i, Index) else Index((i,)) for i in indexes]
     declared += [Index((u,) if isinstance(u, str) else tuple(u), unique=True) for u in unique]
     schema = TableSchema(
@@ -194,10 +195,10 @@ def _kept_members(cls: type, columns: Sequence[Column]) -> dict[str, Any]:
     return kept
 
 
-def _declared_columns(cls: type, table: str) -> tuple[tuple[Column, ...], str, bool]:
+def _declared_columns(cls: type, table: str, scope: Mapping[str, Any]) -> tuple[tuple[Column, ...], str, bool]:
     module = sys.modules.get(cls.__module__)
     try:
-        hints = typing.get_type_hints(cls, vars(module) if module else {}, dict(vars(cls)), include_extras=True)
+        hints = typing.get_type_hints(cls, vars(module) if module else {}, {**scope, **vars(cls)}, include_extras=True)
     except (NameError, TypeError) as error:
         raise _bad(f"table {table}", f"a column's annotation cannot be resolved: {error}") from None
     columns: list[Column] = []

@@ -50,7 +50,7 @@ class Scopes:
         if clock == WALL:
             return wall_us
         row = self._row(clock)
-        return int(row.anchor_value + (wall_us - row.anchor_wall) * row.rate_ppm // NORMAL_RATE_PPM)
+        return int(row.anchor_value + (wall_us - row.anchor_wall) * max(row.rate_ppm, 0) // NORMAL_RATE_PPM)
 
     def wall_of(self, clock: str, value_us: int) -> int | None:
         """The first wall instant at which ``clock`` shows ``value_us``; None while it stands still before it."""
@@ -60,7 +60,7 @@ class Scopes:
         ahead = value_us - row.anchor_value
         if row.rate_ppm == NORMAL_RATE_PPM:
             return int(row.anchor_wall + ahead)
-        if row.rate_ppm == 0:
+        if row.rate_ppm <= 0:
             return None if ahead > 0 else int(row.anchor_wall)
         return int(row.anchor_wall - (-ahead * NORMAL_RATE_PPM // row.rate_ppm))
 

@@ -34,11 +34,13 @@ class Answer(msgspec.Struct, gc=False):
 
     def __call__(self, seq: int, body: bytes | ReactorError) -> None:
         """Send it, or keep it until the answers before it have gone."""
+        self.session.answer(self.ticket, self.reply(seq, body))
+
+    def reply(self, seq: int, body: bytes | ReactorError) -> bytes:
+        """The message that answers the request."""
         if isinstance(body, ReactorError):
-            reply = native.reply_error(self.request_id, body)
-        else:
-            reply = b'{"id":%b,"ok":%b,"seq":%d}' % (self.request_id, body, seq)
-        self.session.answer(self.ticket, reply)
+            return native.reply_error(self.request_id, body)
+        return b'{"id":%b,"ok":%b,"seq":%d}' % (self.request_id, body, seq)
 
 
 class SqlQuestion:
@@ -68,6 +70,12 @@ class SubscribeAnswer(Answer, gc=False):
     """Token of a ``subscribe``: the set it opened is closed again if the answer cannot be given."""
 
     set_number: int
+    size: int = 0
+
+    def __call__(self, seq: int, body: bytes | ReactorError) -> None:
+        """See ``Answer``."""
+        self.session.snapshot_leaves(self.size)
+        self.session.answer_set(self.ticket, self.reply(seq, body))
 
 
 class SessionHost(Protocol):
@@ -124,7 +132,15 @@ class Session:
         self._next_ticket = 0
         self._next_answer = 0
         self._next_set = 0
-        self._waiting: dict[int, bytes] = {}
+        self._waiting: dict[int, list[bytes]] = {}
+        self._set_waits = -1
+        self._promised_bytes = 0
+        self.unread_snapshot_bytes = 0
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Bytes of snapshots that were made for this session and are not known to have been read."""
+        return self._promised_bytes + self.unread_snapshot_bytes
 
     # -- life --------------------------------------------------------------------------------
 
@@ -170,7 +186,7 @@ class Session:
         try:
             request_id = native.id_bytes(message.id)
             if ticket - self._next_answer >= self._inflight_max:
-                raise Fault("overloaded", "too many requests of this connection wait for their answers")
+                self._too_many(ticket)
             answer = Answer(self, ticket, request_id)
             if isinstance(message, native.CallMessage):
                 self._submit(Call(message.call, bytes(message.args), self.caller, answer, message.key))
@@ -186,7 +202,19 @@ class Session:
             return
         ticket = self._next_ticket
         self._next_ticket = ticket + 1
+        try:
+            if ticket - self._next_answer >= self._inflight_max:
+                self._too_many(ticket)
+        except Fault:
+            return
         self.answer(ticket, native.reply_error(request_id, error))
+
+    def _too_many(self, ticket: int) -> None:
+        """Refuse one request too many; a client that goes on regardless is sent away."""
+        if ticket - self._next_answer >= 2 * self._inflight_max:
+            error = SenderError("limit_exceeded", f"more than {2 * self._inflight_max} requests wait for answers")
+            self.refuse(error, CLOSE_POLICY)
+        raise Fault("overloaded", "too many requests of this connection wait for their answers")
 
     def _request(self, message: native.Message, answer: Answer) -> None:
         verb = native.verb_of(message)
@@ -208,7 +236,11 @@ class Session:
             # Through the inbox, so that it sees what this connection's calls before it have done.
             submit(Inspect(lambda: b"", SqlQuestion(answer, message.sql or "", message.params, self.caller)))
         else:
-            echo = bytes(message.time or b"null")
+            echo = bytes(message.time)
+            try:
+                echo.decode()
+            except UnicodeDecodeError as error:
+                raise SenderError("bad_message", f"this is not JSON: {error}") from None
             submit(Inspect(lambda: self.host.clocks(echo), answer))
 
     def _subscribe(self, message: native.Message, answer: Answer) -> None:
@@ -218,7 +250,14 @@ class Session:
         self._next_set += 1
         number = self._next_set
         token = SubscribeAnswer(self, answer.ticket, answer.request_id, number)
-        self._submit(Inspect(lambda: self.host.open_queries(self, number, texts, message.resume), token))
+
+        def open_set() -> bytes:
+            body = self.host.open_queries(self, number, texts, message.resume)
+            token.size = len(body)
+            self._promised_bytes += token.size
+            return body
+
+        self._submit(Inspect(open_set, token))
 
     def _unsubscribe(self, number: int) -> bytes:
         self.host.close_queries(self, number)
@@ -226,10 +265,15 @@ class Session:
 
     # -- out ---------------------------------------------------------------------------------
 
+    def snapshot_leaves(self, size: int) -> None:
+        """A snapshot goes on its way to the client."""
+        self._promised_bytes -= size
+        self.unread_snapshot_bytes += size
+
     def answer(self, ticket: int, reply: bytes) -> None:
         """The answer to request number ``ticket`` is ready; it leaves when those before it have."""
         if ticket != self._next_answer:
-            self._waiting[ticket] = reply
+            self._waiting[ticket] = [self.frame(reply)]
             return
         self._next_answer = ticket + 1
         if not self.is_closed:
@@ -237,8 +281,24 @@ class Session:
                 self.host.flush_later(self)
             self.outgoing.append(self.frame(reply))
         while self._waiting and self._next_answer in self._waiting:
-            self.push(self.frame(self._waiting.pop(self._next_answer)))
+            for framed in self._waiting.pop(self._next_answer):
+                self.push(framed)
             self._next_answer += 1
+
+    def answer_set(self, ticket: int, reply: bytes) -> None:
+        """The answer to a `subscribe`. If it has to wait, the commits after it wait with it: a delta of a query whose
+        rows the client has not seen would mean nothing to it."""
+        self.answer(ticket, reply)
+        if ticket in self._waiting:
+            self._set_waits = ticket
+
+    def push_commit(self, framed: bytes) -> None:
+        """Queue a commit frame."""
+        held = self._waiting.get(self._set_waits) if self._waiting else None
+        if held is None:
+            self.push(framed)
+        elif not self.is_closed:
+            held.append(framed)
 
     def push(self, framed: bytes) -> None:
         """Queue bytes for the transport."""

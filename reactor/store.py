@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reactor.errors import invariant
+from reactor.columns import INT64_MAX
+from reactor.errors import ConstraintError, Refusal, invariant
 from reactor.limits import Limits
 from reactor.schema import TableSchema, declare_table, primary_key
 from reactor.table import Change, IdSource, Journal, Table
@@ -49,12 +50,24 @@ class Store(IdSource):
     def load(self, rows: Mapping[str, Iterable[Sequence[Any]]]) -> None:
         """Fill the tables with stored rows in memory form; ids go on after the reserved blocks."""
         for name, table in self.tables.items():
-            table.load(rows.get(name, ()))
+            try:
+                table.load(rows.get(name, ()))
+            except ConstraintError as error:
+                raise Refusal(
+                    "schema_conflict",
+                    f"a unique index does not fit the stored rows: {error.message}; mend them before you declare it",
+                    **error.details,
+                ) from None
         for row in self._sequence:
             self._reserved[row.table_name] = row.reserved
             self._next[row.table_name] = row.reserved + 1
 
     # -- one call ----------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a call is open."""
+        return self._journal.is_open
 
     def commit(self) -> list[Change]:
         """Close the journal and return what the call did: at most one change per row."""
@@ -106,7 +119,7 @@ class Store(IdSource):
 
     def _reserve(self, name: str, wanted: int) -> None:
         reserved = self._reserved.get(name, 0)
-        reserved += -(-(wanted - reserved) // self._id_block) * self._id_block
+        reserved = min(reserved + -(-(wanted - reserved) // self._id_block) * self._id_block, INT64_MAX)
         if name in self._sequence:
             self._sequence.update(name, reserved=reserved)
         else:
@@ -151,7 +164,7 @@ def _net(changes: list[Change]) -> list[Change]:
             net[at] = (table, key, net[at][2], new)
     if len(net) == len(changes):
         return net
-    return [c for c in net if c[2] is not c[3] and c[2] != c[3]]
+    return [c for c in net if c[2] is not c[3] and (None in c[2:] or not c[0].same(c[2], c[3]))]
 
 
 def schema_of(tables: Iterable[Table[Any]]) -> dict[str, TableSchema]:

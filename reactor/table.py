@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
+import orjson
 from msgspec.structs import replace
 
 from reactor import indexes
@@ -45,6 +46,7 @@ class Table(Generic[Row]):
         self.row_type: Any = schema.row_type
         self.key_of: Callable[[Any], Any] = attrgetter(schema.primary_key)
         self._key_name = schema.primary_key
+        self._key_high = schema.column(schema.primary_key).type.high or 0
         self._journal = journal
         self._ids = ids
         self._build = compile_builder(schema)
@@ -62,6 +64,7 @@ class Table(Generic[Row]):
         self.is_plain = not any(c.type.is_wide for c in schema.columns)
         """Whether rows and keys go to the log as they are."""
         self.is_scheduled = schema.scheduled is not None
+        self._json = [c.name for c in schema.columns if c.type.name == "json"]
 
     def _add_index(self, made: indexes.AnyIndex) -> None:
         self._indexes.append(made)
@@ -194,9 +197,10 @@ class Table(Generic[Row]):
         key = self.key_of(row)
         if self.schema.auto:
             if key == 0:
-                key = self._ids.next_id(self)
+                key = self._next_id()
                 row = self._with_key(row, key)
             else:
+                self._check_chosen(key)
                 self._ids.skip(self, key)
         if key in self.rows:
             raise self._duplicate((self._key_name,), key)
@@ -233,7 +237,7 @@ class Table(Generic[Row]):
         if self._key_name in changes and changes[self._key_name] != key:
             moved: Row = self._rekey(key, new)
             return moved
-        if new == old:
+        if new == old and self.same(old, new):
             unchanged: Row = old
             return unchanged
         if not self._indexed_columns.isdisjoint(changes):
@@ -258,13 +262,51 @@ class Table(Generic[Row]):
             index.remove(old, key)
         return True
 
+    def reserve_id(self) -> int:
+        """The id that the caller's next insert is to name, taken before the row is complete."""
+        return self._next_id()
+
+    def _next_id(self) -> int:
+        key = self._ids.next_id(self)
+        if key > self._key_high:
+            raise ConstraintError(
+                "bad_value",
+                f"{self.name} has no automatic ids left: {self._key_name} goes to {self._key_high}",
+                table=self.name,
+                column=self._key_name,
+            )
+        return key
+
+    def _check_chosen(self, key: int) -> None:
+        if key < 0 and self.is_scheduled:
+            # The order among timers due together is that of their ids, oldest first, from 1.
+            raise ConstraintError(
+                "bad_value",
+                f"{self.name}.{self._key_name} cannot be {key}: ids of scheduled rows start at 1",
+                table=self.name,
+                column=self._key_name,
+                value=repr(key),
+            )
+
+    def same(self, old: Any, new: Any) -> bool:
+        """Whether two rows are equal in every form; 1, 1.0 and true in a JSON value are three things."""
+        if old != new:
+            return False
+        return all(orjson.dumps(getattr(old, name)) == orjson.dumps(getattr(new, name)) for name in self._json)
+
     def _with_key(self, row: Any, key: Any) -> Row:
         numbered: Row = replace(row, **{self._key_name: key})
         return numbered
 
     def _rekey(self, key: Any, new: Any) -> Any:
+        old = self.rows[key]
         self.delete(key)
-        return self.insert(**{name: getattr(new, name) for name in self.schema.column_names})
+        try:
+            return self.insert(**{name: getattr(new, name) for name in self.schema.column_names})
+        except BaseException:
+            # A reducer may catch the error and go on: then nothing has happened.
+            self.insert(**{name: getattr(old, name) for name in self.schema.column_names})
+            raise
 
     def _check_moves(self, key: Any, old: Any, new: Any) -> None:
         for index in self._unique:
@@ -286,7 +328,7 @@ class Table(Generic[Row]):
             for index in self._indexes:
                 index.remove(old, key)
         if new is None:
-            del self.rows[key]
+            self.rows.pop(key, None)
             return
         self.rows[key] = new
         for index in self._indexes:
@@ -383,7 +425,7 @@ class Table(Generic[Row]):
         named = ", ".join(columns)
         return ConstraintError(
             "unique_violation",
-            f"{self.name} already has a row with {named} = {value!r}",
+            f"{self.name} already has a row with {named} = {repr(value)[:100]}",
             table=self.name,
             column=named,
             value=repr(value)[:100],
@@ -408,6 +450,11 @@ class Journal:
         if self.append is not _refuse_entry:
             invariant(False, "a call is already running")
         self.append = self.entries.append
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call is running."""
+        return self.append is not _refuse_entry
 
     def close(self) -> list[Change]:
         """End the call; returns what it did."""

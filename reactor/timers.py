@@ -147,6 +147,11 @@ def _priority_of(row: Any) -> int:
     return min(max(getattr(row, "priority", 0) or 0, 0), (1 << _CLASS_BITS) - 1)
 
 
+def _place(row: Any) -> tuple[str, int, int]:
+    """Where a row stands in the index."""
+    return clock_of(row), row.scheduled_at, _priority_of(row)
+
+
 def is_pending(row: Any) -> bool:
     """Whether the row may still fire."""
     return not getattr(row, "cancelled", False)
@@ -179,7 +184,7 @@ class Timers:
         """Follow one change of a scheduled table."""
         old_pending = old is not None and is_pending(old)
         new_pending = new is not None and is_pending(new)
-        if old_pending and new_pending and old.scheduled_at == new.scheduled_at and clock_of(old) == clock_of(new):
+        if old_pending and new_pending and _place(old) == _place(new):
             return
         if old_pending:
             queue = self._queues.get((table.name, clock_of(old)))
@@ -230,7 +235,13 @@ class Timers:
             if entry is None:
                 continue
             due = entry >> _ID_BITS + _CLASS_BITS
-            wall = due if queue.clock == WALL else self._scopes.wall_of(queue.clock, due)
+            if queue.clock == WALL:
+                wall: int | None = due
+            elif self._scopes.exists(queue.clock):
+                wall = self._scopes.wall_of(queue.clock, due)
+            else:
+                # A clock that does not exist stands still; its timers wait until somebody makes it.
+                wall = None
             if wall is None:
                 continue
             if best is None or (wall, entry & _ORDER_MASK) < (best[0], best[1] & _ORDER_MASK):
@@ -275,7 +286,7 @@ def plan_firing(row: Any, due: int, now_value: int) -> Firing:
     Occurrences skipped before and not yet reported (the row's ``missed``) are carried into this one.
     """
     carried = getattr(row, "missed", None) or 0
-    interval = getattr(row, "interval", None)
+    interval = max(getattr(row, "interval", None) or 0, 0)
     policy = getattr(row, "catch_up", None) or CatchUp.FIRE_ALL
     late = now_value - due
     if policy == CatchUp.DROP_IF_LATE:

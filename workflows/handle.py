@@ -82,8 +82,8 @@ class Workflow(Generic[S]):
     """
 
     __slots__ = (
-        "_row_timers", "_type", "correlation_id", "ctx", "deferred", "drew", "ending", "entity_id", "error", "firing",
-        "id", "notes", "owner", "parent_id", "result", "row", "sequence", "state", "step",
+        "_random", "_row_timers", "_type", "correlation_id", "ctx", "deferred", "ending", "entity_id", "error",
+        "firing", "id", "notes", "owner", "parent_id", "result", "row", "sequence", "state", "step",
     )  # fmt: skip
 
     def __init__(self, ctx: Context, kind: TypeFacts, workflow_id: int) -> None:
@@ -104,7 +104,7 @@ class Workflow(Generic[S]):
         self.error: str | None = None
         self.notes: list[tuple[str, str | None]] | None = None
         self.deferred: list[Deferred] | None = None
-        self.drew = False
+        self._random: random.Random | None = None
         self._row_timers: dict[str, Any] | None = None
 
     def take(self, row: Any, state: S) -> None:
@@ -164,10 +164,15 @@ class Workflow(Generic[S]):
 
     @property
     def random(self) -> random.Random:
-        """A stream of chance of this workflow's own: the same for the same step of the same workflow, in every replay."""
-        self.drew = True
-        seed = self.ctx._shared.seed << 128 | self.id << 64 | self.sequence
-        return random.Random(seed)
+        """A stream of chance of this step's own: the same step of the same workflow draws the same in every replay."""
+        if self._random is None:
+            self._random = random.Random(self.ctx._shared.seed << 128 | self.id << 64 | self.sequence)
+        return self._random
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether this step used ``random``; its row then counts on, so that the next step draws something else."""
+        return self._random is not None
 
     # -- timers ------------------------------------------------------------------------------
 
@@ -240,7 +245,10 @@ class Workflow(Generic[S]):
             raise ValueError(f"timer {name!r}: if it were dropped, nothing would wake the workflow again")
 
     def cancel_timer(self, name: str) -> bool:
-        """Let the timer ``name`` not fire; False if it was not armed. Its row stays, flagged, while the workflow lives."""
+        """Let the timer ``name`` not fire; False if it was not armed.
+
+        Its row stays, flagged, until the name is armed again or the workflow ends.
+        """
         timers = self._timers()
         held = timers.get(name)
         if held is None or held.cancelled:
@@ -270,11 +278,9 @@ class Workflow(Generic[S]):
 
     def has_timer(self) -> bool:
         """Whether a timer will wake this workflow after the step."""
-        for row in self._timers().values():
-            # The one-shot that is firing is used up by this step, unless it was armed anew.
-            if not row.cancelled and (row is not self.firing or row.interval):
-                return True
-        return False
+        # The one-shot that is firing is used up by this step, unless it was armed anew.
+        firing = self.firing
+        return any(not row.cancelled and (row is not firing or row.interval) for row in self._timers().values())
 
     # -- ends --------------------------------------------------------------------------------
 

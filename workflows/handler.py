@@ -73,7 +73,7 @@ class Handler(Generic[S]):
         """Somebody cancels it: clean up. What is returned becomes the result. It cannot refuse; if it raises, its work
         is undone and the workflow is cancelled all the same."""
 
-    def on_resume(self, w: Workflow[S]) -> None:
+    def on_recover(self, w: Workflow[S]) -> None:
         """A start found the workflow with nothing that would wake it: arm a timer again, from the state."""
 
     def may(self, ctx: Context, workflow: Any, verb: str) -> bool | None:

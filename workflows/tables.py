@@ -118,9 +118,7 @@ WORKFLOW_SCHEMA = declare_table(
     public=True,
     indexes=["workflow_type", "entity_id", "correlation_id", "status", "parent_id"],
 )
-TIMER_SCHEMA = declare_table(
-    TimerRow, name=TIMER_TABLE, public=True, indexes=["workflow_id"], scheduled=TIMER_REDUCER
-)
+TIMER_SCHEMA = declare_table(TimerRow, name=TIMER_TABLE, public=True, indexes=["workflow_id"], scheduled=TIMER_REDUCER)
 EVENT_SCHEMA = declare_table(EventRow, name=EVENT_TABLE, public=True, indexes=["workflow_id"])
 RECOVERY_ERROR_SCHEMA = declare_table(RecoveryErrorRow, name=RECOVERY_ERROR_TABLE)
 # Private: a caller asks for its own with the reducer of the same name, and cannot see another's.

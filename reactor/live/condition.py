@@ -8,7 +8,7 @@ leaves, and those are monotone: the whole is true exactly when, with "true" agai
 it comes out true. From here on each leaf only has to answer "are you true?", and unknown is simply no.
 
 A leaf that compares with a literal NULL is never true, negated or not, so it becomes ``Always(False)``.
-A float column that holds NaN counts as NULL, because that is what SQLite stores for it.
+Columns hold no NaN (``reactor.columns`` refuses it), so numbers need no fourth answer.
 
 Conditions are normalised (flattened, parts sorted and without repetition, equalities on one column merged into IN),
 and ``str()`` is SQL, so that queries which say the same have the same text and share their evaluation.

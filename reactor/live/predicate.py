@@ -16,7 +16,6 @@ from reactor.live.like import like_matcher
 from reactor.live.view import Predicate
 
 _OPERATORS = {"=": "==", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_ORDERED = ("<", "<=", ">", ">=")
 
 
 def compile_condition(condition: Condition) -> Predicate:
@@ -61,30 +60,25 @@ class _Source:
             case Always(truth):
                 return str(truth)
             case _:
-                guards, test = self._leaf(condition)
-                return f"({guards} and {test})" if guards else test
+                guard, test = self._leaf(condition)
+                return f"({guard} and {test})" if guard else test
 
     def _leaf(self, leaf: Compare | Among | IsNull | Like) -> tuple[str, str]:
-        """``(what must hold first, the test)``: values the test cannot take, or would get wrong."""
+        """``(what must hold first, the test)``: the guard keeps out NULL where the test would fail or be wrong."""
         column = leaf.ref.column
         value = self._read(column)
-        floating = column.type.python is float
-        # Each test answers no for NaN by itself, except the negative ones.
-        null = f"{value} is None" + (f" or {value} != {value}" if floating else "")
-        known = [f"{value} is not None"] if may_be_null(column) else []
-        real = [f"{value} == {value}"] if floating else []
+        known = f"{value} is not None" if may_be_null(column) else ""
         match leaf:
             case IsNull(negated=negated):
-                return "", f"(not ({null}))" if negated else f"({null})"
+                return "", f"{value} is {'not ' if negated else ''}None"
             case Compare(operator=operator, value=constant):
                 test = f"{value} {_OPERATORS[operator]} {self._constant(constant)}"
                 # None equals no constant, so = needs no guard; < would raise and <> would be wrong.
-                guards = known if operator in _ORDERED else known + real if operator == "<>" else []
+                return "" if operator == "=" else known, test
             case Among(values=values, negated=negated):
                 test = f"{value} {'not in' if negated else 'in'} {self._constant(frozenset(values))}"
-                guards = known + real if negated else []
+                return known if negated else "", test
             case Like(pattern=pattern, escape=escape, negated=negated):
                 matcher = self._constant(like_matcher(pattern, escape))
                 test = f"{matcher}({value}) is {'' if negated else 'not '}None"
-                guards = known
-        return " and ".join(guards), test
+                return known, test

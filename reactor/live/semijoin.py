@@ -86,8 +86,8 @@ class JoinState:
         self._mark()
 
     def _count(self, value: Any, step: int) -> None:
-        if value is None or value != value:
-            return  # NULL, or NaN which SQLite stores as NULL: no partner of anything
+        if value is None:
+            return  # NULL is nobody's partner
         counts = self.counts
         count = counts.get(value, 0)
         self._counts_before.setdefault(value, count)

@@ -13,7 +13,7 @@ net changes have different keys, no two contributions meet: the delta is minimal
 Now let p be ``c IN V AND q``. Then p(r) implies r.c in V. Keep a dict that maps each v to the queries with v in V.
 The queries for which p(old) or p(new) may hold are all in the buckets of old.c and new.c, and in a bucket only q is
 left to test. All others, however many, see two absent rows, contribute nothing, and are not visited. Equality of
-dict keys is equality of the language here: 1, 1.0 and true are one key, None and NaN are in no V.
+dict keys is equality of the language here: 1, 1.0 and true are one key, None is in no V.
 
 *Semi-joins.* The query is {o in O : p(o) and n(o.x) > 0}, where n(v) counts the rows i of I with q(i) and i.y = v.
 The count n is additive: n' is n, minus one for each (old, ·) with q(old) at old.y, plus one for each (·, new) with

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from reactor.access import Access, presented_token
 from reactor.assembly import describe
-from reactor.errors import ReactorError, SenderError
+from reactor.errors import Fault, ReactorError, SenderError
 from reactor.host import Host
 from reactor.logbook import Logbook
 from reactor.messages import Call, Caller, Inspect
@@ -46,16 +48,29 @@ def application(serving: Serving) -> Starlette:
             Route("/v1/ping", routes.guarded(routes.ping)),
             Route("/live", routes.guarded(routes.live)),
             Route("/ready", routes.guarded(routes.ready)),
+            Route("/v1/database", routes.guarded(routes.databases)),
             Route(f"{database}/call/{{reducer}}", routes.guarded(routes.call), methods=["POST"]),
             Route(f"{database}/sql", routes.guarded(routes.sql), methods=["POST"]),
             Route(f"{database}/schema", routes.guarded(routes.schema)),
             Route(f"{database}/logs", routes.guarded(routes.logs)),
-        ]
+        ],
+        exception_handlers={HTTPException: _no_such_route},
     )
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(value, default=str), status, media_type="application/json")
+def _no_such_route(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: a path or a method that is not there."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        code, message = "bad_message", f"{request.url.path} does not take {request.method}"
+    else:
+        code, message = "not_found", f"there is no route {request.url.path}"
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return _json({"error": {"code": code, "message": message}}, status, headers)
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value, default=str), status, headers, media_type="application/json")
 
 
 class Routes:
@@ -72,8 +87,21 @@ class Routes:
                 return await handler(request)
             except ReactorError as error:
                 return _json({"error": error.to_json()}, error.http_status)
+            except HTTPException:
+                raise
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
+            except Exception:
+                self._report(request, traceback.format_exc())
+                failure = Fault("internal", "the server failed; its log has the details")
+                return _json({"error": failure.to_json()}, failure.http_status)
 
         return guarded
+
+    def _report(self, request: Request, text: str) -> None:
+        serving = self._serving
+        message = f"{request.method} {request.url.path} failed\n{text}"
+        serving.logbook.write(serving.host.clock.now(), "error", "http", message)
 
     # -- the process -------------------------------------------------------------------------
 
@@ -96,13 +124,17 @@ class Routes:
 
     # -- the database ------------------------------------------------------------------------
 
+    async def databases(self, request: Request) -> Response:
+        """The names of what is served here, so that a client need not be told."""
+        return _json({"databases": [self._serving.host.database]})
+
     def _enter(self, request: Request) -> Caller:
         """Who is asking about this database; raises for a wrong name or token."""
         host = self._serving.host
         name = request.path_params["name"]
         if name != host.database:
             raise SenderError("unknown_database", f"there is no database {name!r}; this is {host.database!r}")
-        token = presented_token(request.headers.get("authorization"), request.url.query)
+        token = _token_of(request)
         return self._serving.access.caller(token or secrets.token_hex(32))
 
     async def _body(self, request: Request) -> bytes:
@@ -119,6 +151,9 @@ class Routes:
         caller = self._enter(request)
         body = await self._body(request)
         key = request.headers.get("idempotency-key")
+        if key is not None and _token_of(request) is None:
+            # Each request without a token comes from a new identity, so the key would protect nothing.
+            raise SenderError("bad_message", "an Idempotency-Key belongs to a caller; send a token with it")
         answer, token = _awaited()
         self._serving.host.submit(Call(request.path_params["reducer"], body, caller, token, key))
         seq, result = await answer
@@ -178,6 +213,10 @@ class Routes:
                 yield orjson.dumps(line) + b"\n"
         finally:
             end()
+
+
+def _token_of(request: Request) -> str | None:
+    return presented_token(request.headers.get("authorization"), request.url.query)
 
 
 def _awaited() -> tuple[asyncio.Future[tuple[int, bytes]], Callable[[int, bytes | ReactorError], None]]:

@@ -14,7 +14,7 @@ from reactor.access import Access
 from reactor.assembly import compose, load_engine, sql_tables, start_host
 from reactor.budget import BudgetGuard, NoGuard
 from reactor.clock import SECOND, SystemClock
-from reactor.datadir import DataDirectory
+from reactor.datadir import DataDirectory, hold_directory
 from reactor.engine import Engine
 from reactor.errors import ReactorError
 from reactor.host import Host
@@ -71,7 +71,12 @@ class Service:
         """Open, load, recover; on return calls are accepted."""
         self._loop = asyncio.get_running_loop()
         if self.settings.directory is not None:
-            self.directory = DataDirectory.open(self.settings.directory, listen=self.settings.listen)
+            self.directory = hold_directory(
+                self.settings.directory,
+                now_us=self.clock.now(),
+                listen=self.settings.listen,
+                durability=self.settings.durability,
+            )
         try:
             await self._open()
         except BaseException:
@@ -96,22 +101,29 @@ class Service:
                 self._log("warning", warning)
             engine = load_engine(program, opened, limits=settings.limits, guard=self._guard, log=self.logbook.write)
             self._serve(engine, opened)
-            start_host(self.host, opened)
+            self._start_host(engine, opened)
         except BaseException:
             opened.release()
             raise
         finally:
             gc.enable()
         _settle_garbage()
-        self.access = Access(self.directory.owner_token() if self.directory is not None else secrets.token_hex(32))
-        if not settings.recover:
-            engine.halted = "it was started without recovery, to be looked at only"
+        self.access = Access(self.directory.owner_token if self.directory is not None else secrets.token_hex(32))
         self._alarm = Alarm(self.clock, self._want_turn)
         self._housekeeping()
         self.is_ready = True
         self._want_turn()
         rows = sum(len(table) for table in engine.store)
         self._log("info", f"{program.name} is ready at seq {engine.seq} with {rows} rows")
+
+    def _start_host(self, engine: Engine, opened: Opened) -> None:
+        if self.settings.recover:
+            start_host(self.host, opened)
+            return
+        # To be looked at as it was left: no init, no recovery, no timer, and its clocks go on standing still.
+        engine.halted = "it was started without recovery, to be looked at only"
+        self.host.publisher.load_recent(opened.recent, opened.last_seq)
+        self._storage.start(self.host)
 
     def _serve(self, engine: Engine, opened: Opened) -> None:
         tables = sql_tables(self._program)
@@ -140,7 +152,7 @@ class Service:
             self.host.run_turn()
             await asyncio.sleep(0)
         self._alarm.close()
-        if not self.lost.is_set():
+        if not self.lost.is_set() and self.settings.recover:
             self.host.mark_alive()
         if self._reader is not None:
             await self._reader.close()
@@ -196,11 +208,12 @@ class Service:
     # -- housekeeping --------------------------------------------------------------------------
 
     def _housekeeping(self) -> None:
-        self._alarm.every(1, self._heartbeat, "heartbeat")
         self._alarm.every(20, self._keep_alive, "keep-alive")
-        self._alarm.every(30, self._trim, "trim-log")
         self._alarm.every(30, _settle_garbage, "garbage")
-        self._alarm.every(60, self._forget_requests, "forget-requests")
+        if self.settings.recover:
+            self._alarm.every(1, self._heartbeat, "heartbeat")
+            self._alarm.every(30, self._trim, "trim-log")
+            self._alarm.every(60, self._forget_requests, "forget-requests")
 
     def _heartbeat(self) -> None:
         stepped = self.clock.follow_wall()

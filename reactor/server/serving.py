@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from reactor.budget import SignalGuard
+from reactor.clock import Clock
 from reactor.errors import Refusal
 from reactor.logbook import Logbook
 from reactor.module import Module
@@ -57,6 +58,26 @@ def _bind(listen: str) -> socket.socket:
     return listening
 
 
+def _shown(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if listening.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+class _ToLogbook(logging.Handler):
+    """Brings what libraries and helpers say through ``logging`` into the one log."""
+
+    def __init__(self, logbook: Logbook, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        super().__init__(logging.WARNING)
+        self._logbook, self._loop, self._clock = logbook, loop, clock
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record; from another thread, a moment later."""
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        line = (self._clock.now(), level, record.name, self.format(record))
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._logbook.write, *line)
+
+
 async def serve(
     module: Module, settings: Settings, logbook: Logbook, *, on_ready: Callable[[Service, str], None] | None = None
 ) -> int:
@@ -65,13 +86,24 @@ async def serve(
     ``on_ready(service, address)`` is called with ``host:port`` once calls are accepted.
     """
     listening = _bind(settings.listen)
-    address = "{}:{}".format(*listening.getsockname()[:2])
+    address = _shown(listening)
     try:
         service = Service(module, settings, logbook, SignalGuard())
         await service.start()
     except BaseException:
         listening.close()
         raise
+    handler = _ToLogbook(logbook, asyncio.get_running_loop(), service.clock)
+    logging.getLogger().addHandler(handler)
+    try:
+        return await _serve(service, listening, address, on_ready)
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+async def _serve(
+    service: Service, listening: socket.socket, address: str, on_ready: Callable[[Service, str], None] | None
+) -> int:
     server = _uvicorn(service)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -101,7 +133,8 @@ def _uvicorn(service: Service) -> _Uvicorn:
         ws=functools.partial(connection),  # type: ignore[arg-type]
         http="httptools",
         lifespan="off",
-        log_level=logging.WARNING,
+        # Errors only: what strangers send must not fill the log.
+        log_level=logging.ERROR,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -43,8 +43,8 @@ _PLAIN = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE})
 class Fence:
     """The authorizer of one run. ``refused`` says in one sentence what it stopped, None if nothing.
 
-    ``visible``: lower-case names that may be read. ``existing``: lower-case names of every real table, view
-    and module. ``late`` tells whether the deadline has passed: preparing has no other place to be stopped.
+    ``visible``: lower-case names that may be read. ``existing``: lower-case names of every real table and
+    view. ``late`` tells whether the deadline has passed: preparing has no other place to be stopped.
     """
 
     def __init__(

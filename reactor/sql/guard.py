@@ -51,8 +51,8 @@ class Guard:
     """Runs statements on ``connection``, which must not be inside a transaction.
 
     Outside of ``run`` the connection is as its owner left it, but for the views of ``tables`` (as TEMP views)
-    and temporary storage in memory. ``clock`` gives seconds for deadline and elapsed time.
-    ``memory_bytes`` only names, in messages, the heap limit that the process has set.
+    and temporary storage in memory, which drops the TEMP tables it had. ``clock`` gives seconds for deadline and
+    elapsed time. ``memory_bytes`` only names, in messages, the heap limit that the process has set.
     """
 
     def __init__(
@@ -75,7 +75,6 @@ class Guard:
         connection.execute("PRAGMA temp_store = MEMORY")
         for name, select in tables.views:
             connection.execute(f'CREATE TEMP VIEW IF NOT EXISTS "{name}" AS {select}')
-        self._modules = {str(n).lower() for (n,) in connection.execute("SELECT name FROM pragma_module_list")}
 
     def run(self, request: SqlRequest) -> SqlResult:
         """The encoded result of the statement over the newest committed state.
@@ -108,10 +107,10 @@ class Guard:
     def _fence(self, owner: bool, late: Callable[[], bool]) -> Fence:
         # Also the first read of the transaction: from here on it sees one state.
         schema = "SELECT lower(name) FROM sqlite_master UNION ALL SELECT lower(name) FROM sqlite_temp_master"
-        existing = {name for (name,) in self._connection.execute(schema)} | self._modules
+        existing = frozenset(name for (name,) in self._connection.execute(schema))
         # Once made ready, these two no longer ask the authorizer to write the schema table.
         self._connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
-        return Fence(self._visible[owner], frozenset(existing), owner=owner, late=late)
+        return Fence(self._visible[owner], existing, owner=owner, late=late)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

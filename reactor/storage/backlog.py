@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reactor.storage.api import Group
 from reactor.storage.connection import Connection
-from reactor.storage.log import records_between
+from reactor.storage.records import records_between
 
 BATCH_BYTES = 16 << 20
 BACKLOG_BYTES_MAX = 64 << 20

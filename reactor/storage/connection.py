@@ -171,6 +171,9 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 def configure(connection: Connection, synchronous: Literal["FULL", "NORMAL"], cache_kib: int) -> None:
     """Set a writing connection up: WAL, checkpoints by hand, and the cache in KiB."""
+    # A new file switches to WAL by way of a rollback journal. Only EXTRA makes sure that a power cut cannot
+    # bring the deleted journal back, to be played over everything stored since.
+    connection.execute("PRAGMA synchronous=EXTRA")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA wal_autocheckpoint=0")

@@ -6,11 +6,14 @@ writes and syncs everything waiting, and ``pump_projection``, which applies it: 
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
+from collections.abc import Callable
 
 from reactor.errors import InvariantError, invariant
 from reactor.storage.api import Group, StorageEvents
 from reactor.storage.connection import Connection, DiskError
+from reactor.storage.log import Log
 from reactor.storage.opening import Opened
 
 
@@ -47,6 +50,16 @@ class InlineStorage:
     def waiting(self) -> int:
         """How many groups wait for ``pump``."""
         return len(self._waiting)
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether nothing can be written at the moment."""
+        return self._failure is not None
+
+    @property
+    def log(self) -> Log:
+        """The log, to be read."""
+        return self._log
 
     def projection_connection(self) -> Connection:
         """The connection that holds the SQL tables, for statements on this thread. Its ``raw`` is the library's
@@ -85,7 +98,7 @@ class InlineStorage:
             self._unprojected.extend(groups)
             self._told.durable(self._log.last_seq)
             if self._log.wants_checkpoint:
-                self._log.checkpoint()
+                self._tidy(self._log.checkpoint)
 
     def _fail(self, error: DiskError) -> None:
         if error.kind in ("full", "io"):
@@ -132,16 +145,31 @@ class InlineStorage:
 
     def checkpoint(self) -> None:
         """Move both WALs into their files."""
-        self._projection.checkpoint()
-        self._log.checkpoint()
+        self._tidy(self._projection.checkpoint)
+        self._tidy(self._log.checkpoint)
+
+    def _tidy(self, action: Callable[[], object]) -> None:
+        """Do what need not be done now: a full disk leaves it for later, an I/O error ends writing."""
+        if self._failure is not None:
+            return
+        try:
+            action()
+        except DiskError as error:
+            if error.kind != "full":
+                self._fail(error)
 
     def mark_alive(self, wall_us: int, world_us: int) -> None:
         """See ``Storage``."""
-        self._projection.mark_alive(wall_us, world_us)
+        # A heartbeat that cannot be written is only an older heartbeat.
+        with contextlib.suppress(DiskError):
+            self._projection.mark_alive(wall_us, world_us)
 
     def trim(self, keep_after_us: int, bytes_max: int | None = None) -> None:
         """See ``Storage``."""
-        self._projection.checkpoint()
+        self._tidy(self._projection.checkpoint)
+        self._tidy(lambda: self._trim(keep_after_us, bytes_max))
+
+    def _trim(self, keep_after_us: int, bytes_max: int | None) -> None:
         self._log.trim(keep_after_us, bytes_max, self._projection.durable_seq)
         while self._log.trim_some():
             pass

@@ -12,8 +12,6 @@ own. ``trimmed_to`` tells up to where; the newest record always stays.
 from __future__ import annotations
 
 import contextlib
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +21,8 @@ import orjson
 from reactor.errors import Refusal, invariant
 from reactor.schema import TableSchema
 from reactor.storage.api import FORMAT_VERSION, Durability, Group
-from reactor.storage.connection import Connection, DiskError, Rows, checkpoint, configure, transaction
+from reactor.storage.connection import Connection, DiskError, checkpoint, configure, transaction
+from reactor.storage.records import Record, checksum, records_backwards, records_between
 
 CHECKPOINT_BYTES = 8 << 20
 """The WAL is moved into the log when it has grown by this much, even when there is no idle moment. It bounds the
@@ -36,8 +35,7 @@ _CACHE_KIB = 4_096
 # One append dirties about this many pages beyond its payload: leaf, interior node, meta.
 _PAGES_PER_APPEND = 3
 _PAGE_BYTES = 4_096
-_HEADER = struct.Struct("<QQqI")
-_READ_RECORDS = 256
+_TRIM_RECORDS = 256
 
 _DDL = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -45,18 +43,6 @@ _DDL = (
     "CREATE TABLE record (first_seq INTEGER PRIMARY KEY, last_seq INTEGER, at_us INTEGER,"
     " schema_no INTEGER, crc INTEGER, payload BLOB)",
 )
-_COLUMNS = "first_seq, last_seq, at_us, schema_no, crc, payload"
-
-
-class Record(NamedTuple):
-    """One group as stored. ``damaged`` says what is wrong with it, if something is."""
-
-    first_seq: int
-    last_seq: int
-    at_us: int
-    schema_no: int
-    payload: bytes
-    damaged: str | None = None
 
 
 class StoredSchema(NamedTuple):
@@ -68,19 +54,26 @@ class StoredSchema(NamedTuple):
     def to_json(self) -> str:
         """The version as it is stored."""
         tables = [{"number": number, **schema.to_json()} for number, schema in sorted(self.tables.items())]
-        return orjson.dumps(tables).decode()
+        return orjson.dumps(tables, default=_bytes_as_json).decode()
 
     @classmethod
     def from_json(cls, schema_no: int, stored: str) -> StoredSchema:
         """The inverse of ``to_json``."""
-        return cls(schema_no, {t["number"]: TableSchema.from_json(t) for t in orjson.loads(stored)})
+        tables = orjson.loads(stored)
+        for column in (column for table in tables for column in table["columns"]):
+            if column["type"] == "bytes" and isinstance(column.get("default"), dict):
+                column["default"] = bytes.fromhex(column["default"][_HEX])
+        return cls(schema_no, {t["number"]: TableSchema.from_json(t) for t in tables})
 
-    def number(self, name: str) -> int:
-        """The number of the table ``name``; ``KeyError`` if it has none."""
-        for number, schema in self.tables.items():
-            if schema.name == name:
-                return number
-        raise KeyError(name)
+
+_HEX = "hex"
+
+
+def _bytes_as_json(value: Any) -> Any:
+    """A default of a bytes column; JSON has no bytes."""
+    if isinstance(value, bytes):
+        return {_HEX: value.hex()}
+    raise TypeError(f"{type(value).__name__} in a declaration")
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -93,10 +86,6 @@ class _Head(msgspec.Struct, array_like=True):
 _heads = msgspec.msgpack.Decoder(list[_Head])
 
 
-def _crc(first_seq: int, last_seq: int, at_us: int, schema_no: int, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(_HEADER.pack(first_seq, last_seq, at_us, schema_no)))
-
-
 class Log:
     """The log on one connection, the only one that writes the file.
 
@@ -105,7 +94,8 @@ class Log:
 
     def __init__(self, connection: Connection, durability: Durability = "full") -> None:
         self.connection = connection
-        configure(connection, "FULL" if durability == "full" else "NORMAL", _CACHE_KIB)
+        self._synchronous = "FULL" if durability == "full" else "NORMAL"
+        configure(connection, "FULL", _CACHE_KIB)
         self._wal_bytes = 0
         self.last_seq = 0
         self.last_at_us = 0
@@ -126,6 +116,18 @@ class Log:
         self.schemas = {number: StoredSchema.from_json(number, tables) for number, tables in schemas}
         newest = self.connection.execute("SELECT last_seq, at_us FROM record ORDER BY first_seq DESC LIMIT 1")
         self.last_seq, self.last_at_us = newest[0] if newest else (self.trimmed_to, 0)
+        self.connection.execute(f"PRAGMA synchronous={self._synchronous}")
+
+    @contextlib.contextmanager
+    def _durable_transaction(self) -> Iterator[None]:
+        """A transaction that is synced also when the durability of calls is relaxed: what a start relies on
+        to know what happened must not be lost with them."""
+        self.connection.execute("PRAGMA synchronous=FULL")
+        try:
+            with transaction(self.connection):
+                yield
+        finally:
+            self.connection.execute(f"PRAGMA synchronous={self._synchronous}")
 
     @property
     def schema_no(self) -> int:
@@ -139,7 +141,7 @@ class Log:
 
     def set_meta(self, **values: Any) -> None:
         """Store named values, durably."""
-        with transaction(self.connection):
+        with self._durable_transaction():
             self._write_meta(values)
         self.meta.update(values)
 
@@ -149,9 +151,9 @@ class Log:
     def add_schema(self, schema: StoredSchema, at_us: int) -> None:
         """Store a new schema version, durably; records are written under it from now on."""
         invariant(schema.schema_no == self.schema_no + 1, "schema versions follow one another")
-        self.connection.execute(
-            "INSERT INTO schema_version VALUES (?, ?, ?)", (schema.schema_no, at_us, schema.to_json())
-        )
+        row = (schema.schema_no, at_us, schema.to_json())
+        with self._durable_transaction():
+            self.connection.execute("INSERT INTO schema_version VALUES (?, ?, ?)", row)
         self.schemas[schema.schema_no] = schema
 
     # -- writing -----------------------------------------------------------------------------
@@ -179,7 +181,7 @@ class Log:
             whole = heads[0].seq == group.first_seq and heads[-1].seq == group.last_seq
             invariant(whole and group.first_seq == expected, f"group {group.first_seq} follows {expected - 1}")
             at_us = heads[-1].at_us
-            crc = _crc(group.first_seq, group.last_seq, at_us, schema_no, group.payload)
+            crc = checksum(group.first_seq, group.last_seq, at_us, schema_no, group.payload)
             rows.append((group.first_seq, group.last_seq, at_us, schema_no, crc, group.payload))
             expected = group.last_seq + 1
         return rows
@@ -254,7 +256,7 @@ class Log:
         while excess > 0:
             rows = self.connection.execute(
                 "SELECT last_seq, length(payload) FROM record WHERE first_seq > ? ORDER BY first_seq LIMIT ?",
-                (seq, _READ_RECORDS),
+                (seq, _TRIM_RECORDS),
             )
             if not rows:
                 break
@@ -296,7 +298,7 @@ class Log:
 
     def clear(self, trimmed_to: int, **meta: Any) -> None:
         """Drop every record and count on from ``trimmed_to``, with ``meta``, in one durable transaction."""
-        with transaction(self.connection):
+        with self._durable_transaction():
             self.connection.execute("DELETE FROM record")
             self._write_meta({"trimmed_to": trimmed_to, **meta})
         self.meta.update(meta)
@@ -305,55 +307,12 @@ class Log:
     # -- reading -----------------------------------------------------------------------------
 
     def records_after(self, seq: int) -> Iterator[Record]:
-        """The records with commits after ``seq``, see ``records_between``."""
+        """The records with the commits after ``seq``, see ``records_between``."""
         return records_between(self.connection, seq, self.last_seq)
 
     def records_backwards(self) -> Iterator[Record]:
-        """The records from the newest to the oldest; damaged ones say so instead of stopping the walk."""
-        before = self.last_seq + 1
-        while True:
-            try:
-                wanted = (self.trimmed_to + 1, before - 1)
-                rows = _read(self.connection, "first_seq < ? ORDER BY first_seq DESC", before, wanted)
-            except Refusal as refusal:
-                yield Record(*wanted, 0, 0, b"", refusal.details["reason"])
-                return
-            if not rows:
-                return
-            for row in rows:
-                yield _checked(row)
-            before = rows[-1][0]
-
-
-def records_between(connection: Connection, after_seq: int, last_seq: int) -> Iterator[Record]:
-    """The records with the commits after ``after_seq`` and up to ``last_seq``, oldest first, checked.
-
-    ``after_seq`` ends a record: what is projected always does. Raises ``Refusal data_damaged`` if a record
-    cannot be read or is missing.
-    """
-    expected = after_seq + 1
-    while expected <= last_seq:
-        rows = _read(connection, "first_seq >= ? ORDER BY first_seq", expected, (expected, last_seq))
-        if not rows:
-            raise _damaged(expected, last_seq, "it is missing")
-        for row in rows:
-            if row[0] != expected:
-                raise _damaged(expected, row[0] - 1, "it is missing")
-            record = _checked(row)
-            if record.damaged:
-                raise _damaged(record.first_seq, record.last_seq, record.damaged)
-            yield record
-            expected = record.last_seq + 1
-
-
-def _read(connection: Connection, where: str, seq: int, wanted: tuple[int, int]) -> Rows:
-    sql = f"SELECT {_COLUMNS} FROM record WHERE {where} LIMIT {_READ_RECORDS}"
-    try:
-        return connection.execute(sql, (seq,))
-    except DiskError as error:
-        if error.kind != "damaged":
-            raise
-        raise _damaged(*wanted, error.message) from error
+        """The records from the newest on, see ``reactor.storage.records``."""
+        return records_backwards(self.connection, self.last_seq)
 
 
 def _check_format(found: Any) -> None:
@@ -365,29 +324,3 @@ def _check_format(found: Any) -> None:
             found=found,
             expected=FORMAT_VERSION,
         )
-
-
-def _checked(row: tuple[Any, ...]) -> Record:
-    first_seq, last_seq, at_us, schema_no, crc, payload = row
-    try:
-        whole = crc == _crc(first_seq, last_seq, at_us, schema_no, payload)
-    except (TypeError, struct.error):
-        # Damage can change a value's type, too.
-        return Record(first_seq, max(first_seq, _number(last_seq)), 0, 0, b"", "its header is damaged")
-    return Record(first_seq, last_seq, at_us, schema_no, payload, None if whole else "its checksum does not match")
-
-
-def _number(value: Any) -> int:
-    return value if type(value) is int else 0
-
-
-def _damaged(first_seq: int, last_seq: int, reason: str) -> Refusal:
-    return Refusal(
-        "data_damaged",
-        f"log record {first_seq} to {last_seq} in log.db cannot be used: {reason}. The tables still need it."
-        " Put back log.db and projection.db from the same backup; a copy of the directory as it is helps to"
-        " find out more.",
-        first_seq=first_seq,
-        last_seq=last_seq,
-        reason=reason,
-    )

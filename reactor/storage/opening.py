@@ -19,6 +19,7 @@ starts again after it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,9 @@ from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.schema import TableSchema, additions
 from reactor.storage.api import Alive, Durability
 from reactor.storage.connection import OS_DISK, Disk, DiskError
-from reactor.storage.log import Log, Record, StoredSchema
+from reactor.storage.log import Log, StoredSchema
 from reactor.storage.projection import Projection, damaged_projection, decode_commits
+from reactor.storage.records import Record
 
 LOG_FILE = "log.db"
 PROJECTION_FILE = "projection.db"
@@ -104,15 +106,22 @@ def open_store(
         additions(stored, {schema.name: schema for schema in schemas})
         projection = _usable_projection(paths, log, disk, warnings)
         clean = fresh or bool(log.meta.get("clean"))
+        if not clean:
+            # A sync may have failed before the last process ended. The system then still shows what was written,
+            # and may never bring it to the disk. Copying the WAL into the file writes and syncs all of it anew.
+            log.checkpoint()
         _settle_history(log, projection, clean, new_history_id, warnings)
         _take_over(log, projection, numbered(before, schemas), now_us)
         _fold(log, projection)
         recent = read_recent(log, schemas, limits.resume_changes_max, warnings)
         log.set_meta(clean=0, durability=durability)
-    except BaseException:
-        log.connection.close()
-        if projection is not None:
-            projection.connection.close()
+    except BaseException as error:
+        for part in (log, projection):
+            if part is not None:
+                with contextlib.suppress(DiskError):
+                    part.connection.close()
+        if isinstance(error, DiskError):
+            raise _refusal(error, "the store") from error
         raise
     return Opened(
         history_id=log.meta["history_id"],
@@ -152,14 +161,20 @@ def open_log(paths: Paths, durability: Durability, disk: Disk) -> Log:
     try:
         return Log(disk.connect(paths.log), durability)
     except DiskError as error:
-        code = "data_damaged" if error.kind == "damaged" else "storage_unsafe"
-        raise Refusal(
-            code,
-            f"log.db cannot be opened: {error.message}. Put log.db and projection.db back from the same backup"
-            if code == "data_damaged"
-            else f"log.db cannot be opened for writing: {error.message}. Check the directory's permissions and"
-            " free space.",
-        ) from error
+        raise _refusal(error, LOG_FILE) from error
+
+
+def _refusal(error: DiskError, what: str) -> Refusal:
+    if error.kind == "damaged":
+        return Refusal(
+            "data_damaged",
+            f"{what} cannot be read: {error.message}. Put log.db and projection.db back from the same backup.",
+        )
+    return Refusal(
+        "storage_unsafe",
+        f"{what} cannot be opened for writing: {error.message}. Check the free space of the data directory and"
+        " who may write there.",
+    )
 
 
 # -- the projection ----------------------------------------------------------------------------
@@ -195,7 +210,7 @@ def _open_projection(paths: Paths, log: Log, disk: Disk) -> tuple[Projection | N
             return projection, ""
     except DiskError as error:
         if error.kind != "damaged":
-            raise Refusal("storage_unsafe", f"projection.db cannot be opened: {error.message}") from error
+            raise
         reason = f"it is damaged ({error.message})"
     if connection is not None:
         connection.close()

@@ -53,7 +53,7 @@ class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     unsubscribe: int | None = None
     sql: str | None = None
     params: list[Any] | dict[str, Any] | None = None
-    time: msgspec.Raw | None = None
+    time: msgspec.Raw = msgspec.Raw(b"")
 
 
 VERBS = ("call", "batch", "subscribe", "unsubscribe", "sql", "time")
@@ -94,7 +94,9 @@ def _decode_any(data: bytes | str) -> Message:
 
 def verb_of(message: Message) -> str:
     """The message's one verb; ``SenderError`` ``bad_message`` if there is none or more than one."""
-    found = [verb for verb in VERBS if getattr(message, verb) is not None]
+    found = [verb for verb in VERBS[:-1] if getattr(message, verb) is not None]
+    if bytes(message.time):
+        found.append("time")
     if len(found) != 1:
         given = " and ".join(found) if found else "none"
         raise SenderError("bad_message", f"a message has exactly one of {', '.join(VERBS)}; this one has {given}")

@@ -9,10 +9,9 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from operator import attrgetter
 from typing import Any
-
-import sqlglot
 
 from reactor.columns import TYPES, Column
 from reactor.live import Change, Subscriptions, parse_live_query
@@ -21,6 +20,7 @@ from reactor.schema import Index, TableSchema, row_class
 _COLUMNS = tuple(Column(name, TYPES["i64"]) for name in ("id", "entity_id", "zone", "step"))
 _ROUNDS = 7
 _OTHERS = 10_000
+_WATCHERS = 1_000
 
 
 class _Rows:
@@ -112,13 +112,14 @@ def main() -> None:
     table = _Rows("effect")
     many = [f"entity_id = {n}" for n in range(1, _OTHERS + 1)]
     one = "entity_id = 0"
-    missing, seen = _changes(table, [-1], 50_000), _changes(table, [0], 50_000)
+    missing, seen = _changes(table, range(100_000, 105_000), 50_000), _changes(table, [0], 50_000)
     by_hand = [parse_live_query(f"SELECT * FROM effect WHERE {c}", {"effect": table.schema}).matches for c in many]
     few = missing[:20]
 
     def tested_one_by_one() -> int:
         return sum(1 for _, _, old, new in few for matches in by_hand if matches(old) or matches(new))
 
+    watchers = _subscribed(table, [f"entity_id = 0 AND step > {-n}" for n in range(_WATCHERS)])
     idle, alone, crowded = (_subscribed(table, c) for c in ([], [one], [one, *many]))
     rates = _rates(
         {
@@ -129,11 +130,12 @@ def main() -> None:
             "crowded, in one commit": (_commits(crowded, missing, len(missing)), len(missing)),
             "alone, seen": (_commits(alone, seen, 2), len(seen)),
             "crowded, seen": (_commits(crowded, seen, 2), len(seen)),
+            "watched": (_commits(watchers, seen[:40], 2), 40),
             "one by one": (tested_one_by_one, len(few)),
         }
     )
     print(
-        f"machine              {platform.machine()}, CPython {platform.python_version()}, sqlglot {sqlglot.__version__}"
+        f"machine              {platform.machine()}, CPython {platform.python_version()}, sqlglot {version('sqlglot')}"
     )
     print(f"no query on table    {rates['idle']:>12,.0f} changes/s (2 a commit)")
     print(f"routed, missed       {rates['alone']:>12,.0f} changes/s (2 a commit)")
@@ -146,6 +148,8 @@ def main() -> None:
     print(f"routed, one delta    {rates['alone, seen']:>12,.0f} changes/s (2 a commit)")
     ratio = rates["crowded, seen"] / rates["alone, seen"]
     print(f"  + {_OTHERS:,} others    {rates['crowded, seen']:>12,.0f} changes/s, ratio {ratio:.3f}")
+    deltas = rates["watched"] * _WATCHERS
+    print(f"{_WATCHERS:,} queries see it {deltas:>12,.0f} row deltas/s, {rates['watched']:,.0f} changes/s")
     ratio = rates["crowded"] / rates["one by one"]
     print(f"tested one by one    {rates['one by one']:>12,.0f} changes/s; routing is {ratio:,.0f} times faster")
     for condition, ns in _predicate_ns().items():

@@ -1,5 +1,5 @@
 """The baseline of the server stack: the same connection class and framing, but a message is answered by a text of the
-size of our own answers, without looking at it. Run as ``python -m tests.bench.echo``; prints its port."""
+size of our own answers, without looking at it. Run as ``python -m tests.bench.echo``; tells its port as JSON."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from reactor.limits import DEFAULT_LIMITS
 from reactor.server.frames import frame_text
 from reactor.server.websocket import Connection
 from reactor.session import Session
+from tests.bench.serve import tell
 
 ANSWER = b'{"id":12345,"ok":null,"seq":1234567}'
 
@@ -40,6 +41,9 @@ class EchoHost:
             session.push(frame_text(ANSWER))
 
         session.receive = receive  # type: ignore[method-assign]
+
+    def submit(self, request: Any) -> None:
+        """Nothing is ever asked."""
 
     def disconnect(self, session: Session) -> None:
         """Nobody is told."""
@@ -83,4 +87,4 @@ async def serve(announce: Callable[[int], None]) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(lambda port: print(f"listening on 127.0.0.1:{port}", flush=True)))
+        runner.run(serve(lambda port: tell(port=port, path="/v1/database/bank/subscribe")))

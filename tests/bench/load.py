@@ -1,33 +1,40 @@
 """A load generator that costs as little as possible, so that it measures the server and not itself.
 
 Requests are encoded and framed before the clock starts; a reply is only counted, by the length in its frame header. Each
-connection keeps a fixed number of requests in flight.
+connection keeps a fixed number of requests in flight (``drive``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
+import orjson
 import uvloop
 
+from tests.bench.harness import percentile
+from tests.bench.wire import Wire, client_frame, connect
 
-def client_frame(message: bytes) -> bytes:
-    """A masked text frame; the mask is zero, so the payload stands as it is."""
-    length = len(message)
-    if length < 126:
-        head = bytes([0x81, 0x80 | length])
-    elif length < 1 << 16:
-        head = b"\x81\xfe" + length.to_bytes(2, "big")
-    else:
-        head = b"\x81\xff" + length.to_bytes(8, "big")
-    return head + b"\0\0\0\0" + message
+Outcome = TypeVar("Outcome")
+
+
+def call_frame(reducer: str, *args: object) -> bytes:
+    """A call, framed. Its id has five digits, as those of a busy client have."""
+    return client_frame(orjson.dumps({"id": 12345, "call": reducer, "args": args}))
+
+
+def on_loop(work: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """Run ``work`` on an event loop of its own, the same kind the server has."""
+
+    async def run() -> Outcome:
+        return await work()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
 
 
 @dataclass
@@ -46,65 +53,40 @@ class Result:
 
     def percentile_ms(self, fraction: float) -> float:
         """A latency percentile in milliseconds."""
-        if not self.latencies_s:
-            return float("nan")
-        return self.latencies_s[min(int(len(self.latencies_s) * fraction), len(self.latencies_s) - 1)] * 1e3
+        return percentile(self.latencies_s, fraction) * 1e3
+
+    @property
+    def shown(self) -> str:
+        """The latencies, for the line of a figure."""
+        return f"p50 {self.percentile_ms(0.5):.2f} ms p99 {self.percentile_ms(0.99):.1f} ms"
 
 
-class Pipe(asyncio.Protocol):
-    """One WebSocket connection that keeps ``in_flight`` requests going, taken from ``frames`` in turn.
+class Pipe(Wire):
+    """One connection that keeps ``in_flight`` requests going, taken from ``frames`` in turn."""
 
-    ``pushed`` counts frames that are not answers (they begin with ``{"seq"``); ``rows`` the bytes of them.
-    """
-
-    def __init__(self, path: str, frames: Sequence[bytes], in_flight: int, opened: asyncio.Future[None]) -> None:
-        self._path = path
+    def __init__(self, frames: Sequence[bytes], in_flight: int) -> None:
+        super().__init__()
         self._frames = frames
         self._in_flight = in_flight
-        self._opened = opened
         self._buffer = bytearray()
-        self._is_open = False
         self._next = 0
         self._sent: deque[tuple[float, int]] = deque()
+        self._deadline = 0.0
+        self._finished: asyncio.Future[None] | None = None
         self.replies = 0
         self.errors = 0
-        self.pushed = 0
-        self.pushed_bytes = 0
         self.latencies: list[float] = []
-        self.until: int | None = 0
-        self.deadline = 0.0
-        self.finished: asyncio.Future[None] | None = None
-        self.transport: Any = None
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        key = base64.b64encode(os.urandom(16)).decode()
-        transport.write(
-            f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
 
     def connection_lost(self, error: Exception | None) -> None:
-        for future in (self._opened, self.finished):
-            if future is not None and not future.done():
-                future.set_exception(ConnectionError(f"connection lost: {error}"))
+        """The run cannot end well."""
+        super().connection_lost(error)
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_exception(ConnectionError(f"connection lost: {error}"))
 
-    def data_received(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
+        """Count the answers (they begin with ``{"id"``) and send as many requests."""
         buffer = self._buffer
         buffer += data
-        if not self._is_open:
-            end = buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            if not buffer.startswith(b"HTTP/1.1 101"):
-                self._opened.set_exception(ConnectionError(bytes(buffer[:300]).decode()))
-                return
-            del buffer[: end + 4]
-            self._is_open = True
-            self._opened.set_result(None)
-        self._count(buffer)
-
-    def _count(self, buffer: bytearray) -> None:
         at, end, answered = 0, len(buffer), 0
         while end - at >= 2:
             length = buffer[at + 1]
@@ -117,14 +99,10 @@ class Pipe(asyncio.Protocol):
                 body = at + 10
             if end - body < length:
                 break
-            kind = buffer[body + 2]
-            if kind == 0x69:  # {"id"
+            if length > 4 and buffer[body + 2] == 0x69:
                 answered += 1
                 if buffer.find(b'"error":{', body, body + 40) >= 0:
                     self.errors += 1
-            elif kind == 0x73:  # {"seq"
-                self.pushed += 1
-                self.pushed_bytes += length
             at = body + length
         if at:
             del buffer[:at]
@@ -145,10 +123,10 @@ class Pipe(asyncio.Protocol):
                 sent.popleft()
             else:
                 sent[0] = (at, number - took)
-        if now < self.deadline:
+        if now < self._deadline:
             self.send(count)
-        elif not sent and self.finished is not None and not self.finished.done():
-            self.finished.set_result(None)
+        elif not sent and self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
 
     def send(self, count: int) -> None:
         """Send the next ``count`` requests."""
@@ -162,22 +140,15 @@ class Pipe(asyncio.Protocol):
 
     def start(self, seconds: float) -> asyncio.Future[None]:
         """Begin; the future is done when the last answer after the deadline has come."""
-        self.finished = asyncio.get_running_loop().create_future()
-        self.deadline = time.perf_counter() + seconds
+        self._finished = asyncio.get_running_loop().create_future()
+        self._deadline = time.perf_counter() + seconds
         self.send(self._in_flight)
-        return self.finished
+        return self._finished
 
 
-async def _run(port: int, path: str, work: Sequence[Sequence[bytes]], in_flight: int, seconds: float) -> Result:
-    loop = asyncio.get_running_loop()
-    pipes = []
-    for frames in work:
-        opened: asyncio.Future[None] = loop.create_future()
-        _, pipe = await loop.create_connection(
-            lambda f=frames, o=opened: Pipe(path, f, in_flight, o), "127.0.0.1", port
-        )  # type: ignore[misc]
-        await opened
-        pipes.append(pipe)
+async def driven(port: int, path: str, work: Sequence[Sequence[bytes]], *, in_flight: int, seconds: float) -> Result:
+    """``drive`` on a loop that runs already."""
+    pipes = [await connect(Pipe(frames, in_flight), port, path) for frames in work]
     begin = time.perf_counter()
     await asyncio.wait_for(asyncio.gather(*(pipe.start(seconds) for pipe in pipes)), seconds + 60)
     elapsed = time.perf_counter() - begin
@@ -189,5 +160,4 @@ async def _run(port: int, path: str, work: Sequence[Sequence[bytes]], in_flight:
 
 def drive(port: int, path: str, work: Sequence[Sequence[bytes]], *, in_flight: int, seconds: float) -> Result:
     """Keep ``in_flight`` requests going on one connection per element of ``work`` for ``seconds``."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(port, path, work, in_flight, seconds))
+    return on_loop(lambda: driven(port, path, work, in_flight=in_flight, seconds=seconds))

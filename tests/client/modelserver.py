@@ -190,9 +190,7 @@ class ModelSession:
         states = self.server.states[since:]
         keys = {key for state in states for key in state[table]}
         return sorted(
-            key
-            for key in keys
-            if any(a[table].get(key) != b[table].get(key) for a, b in itertools.pairwise(states))
+            key for key in keys if any(a[table].get(key) != b[table].get(key) for a, b in itertools.pairwise(states))
         )
 
     def number(self, query: str) -> int:

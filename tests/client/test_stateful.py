@@ -15,13 +15,13 @@ from tests.client.rig import Rig, Shadow
 
 QUERIES = [
     "SELECT * FROM monster",
-    *(f"SELECT * FROM monster WHERE zone = {zone}" for zone in range(3)),
-    *(f"SELECT * FROM monster WHERE id = {key}" for key in range(3)),
+    "SELECT * FROM monster WHERE zone = 0",
+    "SELECT * FROM monster WHERE zone = 1",
+    "SELECT * FROM monster WHERE id = 0",
     "SELECT * FROM player",
-    'SELECT * FROM player WHERE name = "ada"',
 ]
 ROWS = st.one_of(
-    st.tuples(st.just("monster"), st.integers(0, 4), st.integers(0, 2), st.integers(0, 2)),
+    st.tuples(st.just("monster"), st.integers(0, 2), st.integers(0, 1), st.integers(0, 2)),
     st.tuples(st.just("player"), st.sampled_from(["ada", "bob"]), st.integers(0, 2)),
 )
 
@@ -45,7 +45,7 @@ class Machine(RuleBasedStateMachine):
     def commit(self, changes: list[tuple[tuple[Any, ...], bool]]) -> None:
         self.rig.server.commit({(row[0], row[1]): None if deletes else list(row[1:]) for row, deletes in changes})
 
-    @rule(queries=st.lists(st.sampled_from(QUERIES), min_size=1, max_size=3, unique=True))
+    @rule(queries=st.lists(st.sampled_from(QUERIES), min_size=1, max_size=2, unique=True))
     def subscribe(self, queries: list[str]) -> None:
         view = View(self.rig.core.mirror)
         shadow = Shadow(view.listeners)
@@ -63,6 +63,17 @@ class Machine(RuleBasedStateMachine):
     def keyed_call(self) -> None:
         self.keyed += 1
         self.rig.core.call("put", ["player", ["bob", self.keyed % 3]], key=f"k{self.keyed}")
+
+    @precondition(lambda self: self.rig.session is not None)
+    @rule()
+    def answers_come_after_commits(self) -> None:
+        """As behind a slow query: what was asked is carried out, commits pass, only then come the answers."""
+        assert self.rig.session is not None
+        self.rig.session.hold_answers()
+        self.rig.send()
+        self.rig.server.commit({("monster", 0): [0, self.rig.server.seq % 2, self.rig.server.seq]})
+        while self.rig.deliver_one():
+            pass
 
     @precondition(lambda self: self.rig.session is not None)
     @rule()

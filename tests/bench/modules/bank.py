@@ -7,7 +7,7 @@ from reactor import Context, Module, SenderError, primary_key
 ACCOUNTS = 100_000
 OPENING_BALANCE = 1_000_000
 
-bank = Module("bank")
+bank = module = Module("bank")
 
 
 @bank.table(public=True)
@@ -18,11 +18,21 @@ class Account:
     balance: int
 
 
+@bank.table(public=True)
+class Branch:
+    """Something else to subscribe to, which no transfer changes."""
+
+    id: int = primary_key()
+    open: bool
+
+
 @bank.init
 def open_accounts(ctx: Context) -> None:
-    """Fill the table."""
+    """Fill the tables."""
     for number in range(ACCOUNTS):
         ctx.db.account.insert(id=number, balance=OPENING_BALANCE)
+    for number in range(1_000):
+        ctx.db.branch.insert(id=number, open=True)
 
 
 @bank.reducer

@@ -78,6 +78,7 @@ class World:
         """Hand the deltas of a commit to the subscribers."""
         deltas = self.subscriptions.deltas(changes)
         assert len({d.query for d in deltas}) == len(deltas), "two deltas of one query"
+        assert {d.query for d in deltas} <= {active for _, active, _ in self.held}, "a delta of a closed query"
         for delta in deltas:
             for _, active, subscriber in self.held:
                 if active is delta.query:

@@ -6,7 +6,9 @@ import sqlite3
 from pathlib import Path
 
 import orjson
+import pytest
 
+from reactor.errors import ReactorError
 from reactor.sql.inline import InlineSql
 from reactor.sql.messages import SqlRequest, SqlTables
 
@@ -74,3 +76,11 @@ def rows(sql: InlineSql, request: SqlRequest) -> list[list[object]]:
     """The rows of a JSON result."""
     found: list[list[object]] = orjson.loads(sql.run(request).content)["rows"]
     return found
+
+
+def refused(sql: InlineSql, request: SqlRequest) -> ReactorError:
+    """The error of a request that must fail; the next request must be answered."""
+    with pytest.raises(ReactorError) as caught:
+        sql.run(request)
+    assert rows(sql, SqlRequest("SELECT COUNT(*) FROM workflow")) == [[100]]
+    return caught.value

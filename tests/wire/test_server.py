@@ -1,0 +1,559 @@
+"""A real server process: start, WebSocket, stop, and what it does when it is killed or its files are damaged."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from tests.wire.serving import PLAYGROUND, Finished, Server, Wire, clean_environment, eventually, reactor
+
+ALICE = "alice-" + "a" * 40
+BOB = "bob-" + "b" * 40
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(PLAYGROUND, tmp_path_factory.mktemp("server") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Server]:
+    """A server for one test, which may kill it."""
+    with Server(PLAYGROUND, tmp_path / "data") as running:
+        yield running
+
+
+def goodbye(wire: Wire) -> tuple[str | None, int | None]:
+    """What the server said last, and its close code."""
+    said = None
+    try:
+        while True:
+            message = wire.receive()
+            if "error" in message and "id" not in message:
+                said = message["error"]["code"]
+    except ConnectionClosed as closed:
+        return said, None if closed.rcvd is None else closed.rcvd.code
+
+
+# -- start -----------------------------------------------------------------------------------------
+
+
+def test_files_appear_only_under_the_data_directory(tmp_path: Path) -> None:
+    """A01: port 0 is chosen and told; nothing is written anywhere else, also not beside the module."""
+    home = tmp_path / "home"
+    home.mkdir()
+    module = tmp_path / "game"
+    module.mkdir()
+    (module / "module.py").write_text(PLAYGROUND.read_text())
+    work = tmp_path / "work"
+    work.mkdir()
+    with Server(module, work / "d") as server:
+        assert server.port > 0
+        server.call("add", "x")
+        server.rows("SELECT * FROM item")
+        assert server.stop() == 0
+    assert sorted(path.name for path in work.iterdir()) == ["d", "d.log"]
+    assert {"lock", "log.db", "projection.db", "owner.token"} <= {path.name for path in (work / "d").iterdir()}
+    assert {path.name for path in module.iterdir()} <= {"module.py", "__pycache__"}
+    assert list(home.iterdir()) == []
+
+
+def test_the_secret_of_the_owner_is_for_its_user_alone(server: Server) -> None:
+    """The token's file, and the directory itself, are closed to others."""
+    assert (server.data_dir / "owner.token").stat().st_mode & 0o077 == 0
+    assert server.data_dir.stat().st_mode & 0o077 == 0
+
+
+def test_the_log_says_when_it_is_ready(own: Server) -> None:
+    """A02: a line with the database, the seq and the rows, before any call is taken."""
+    lines = [line["message"] for line in own.log_lines()]
+    assert any(line.startswith("playground is ready at seq ") for line in lines)
+
+
+def test_the_database_survives_a_restart(own: Server) -> None:
+    """Rows, ids and identities are the same after a stop in good order and a new start."""
+    first = own.call("add", "before").json["ok"]
+    token = own.owner_token
+    assert own.stop() == 0
+    own.start()
+    assert own.owner_token == token
+    assert own.rows("SELECT id, name FROM item") == [[first, "before"]]
+    assert own.call("add", "after").json["ok"] > first
+
+
+# -- the greeting and who is who -------------------------------------------------------------------
+
+
+def test_the_greeting(server: Server) -> None:
+    """Protocol, database, identity, a token to come back with, the history and its seq, limits."""
+    with server.socket() as wire:
+        hello = wire.hello
+        assert (hello["protocol"], hello["database"], hello["durability"]) == ("v1.json.reactor", "playground", "full")
+        assert len(hello["identity"]) == len(hello["connection_id"]) == len(hello["history_id"]) == 32
+        assert len(hello["token"]) >= 32
+        assert hello["limits"]["message_bytes_max"] == 1 << 20
+        assert abs(hello["time_us"] - time.time_ns() // 1000) < 60_000_000
+    with server.socket(hello["token"]) as again:
+        assert again.hello["identity"] == hello["identity"]
+        assert again.hello["token"] is None
+        assert again.hello["connection_id"] != hello["connection_id"]
+        assert again.ok(call="who_am_i") == hello["identity"]
+
+
+def test_the_token_may_stand_in_the_address(server: Server) -> None:
+    """Browsers cannot set headers; the header wins where both are given."""
+    url = f"ws://127.0.0.1:{server.port}/v1/database/playground/subscribe?token={ALICE}"
+    with server.socket(ALICE) as by_header, connect(url, proxy=None) as connection:
+        assert Wire(connection).hello["identity"] == by_header.hello["identity"]
+    with connect(url, proxy=None, additional_headers={"Authorization": f"Bearer {BOB}"}) as both:
+        assert Wire(both).hello["identity"] != by_header.hello["identity"]
+
+
+@pytest.mark.parametrize(
+    ("database", "token", "options", "status"),
+    [
+        ("elsewhere", None, {}, 404),
+        (None, "short", {}, 401),
+        (None, None, {"subprotocols": ["v9.unknown"]}, 400),
+    ],
+)
+def test_a_handshake_that_cannot_be_is_refused_at_once(
+    server: Server, database: str | None, token: str | None, options: dict[str, Any], status: int
+) -> None:
+    """A20: a wrong database is a named refusal and no hang; so are a bad token and an unknown protocol."""
+    started = time.monotonic()
+    with pytest.raises(InvalidStatus) as refused:
+        server.raw_socket(token, database, **options)
+    assert refused.value.response.status_code == status
+    assert time.monotonic() - started < 2
+
+
+def test_the_subprotocol_is_confirmed(server: Server) -> None:
+    """Who offers our protocol gets it, whatever else is offered."""
+    with server.raw_socket(None, None, subprotocols=["x", "v1.json.reactor"]) as connection:
+        assert connection.subprotocol == "v1.json.reactor"
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+def test_calls_batches_sql_and_time(server: Server) -> None:
+    """Every verb has its answer with the seq it reflects."""
+    with server.socket(ALICE) as wire:
+        one = wire.ask(call="add", args=["verb one", 9])
+        two = wire.ask(call="add", args={"name": "verb two", "zone": 9})
+        assert (two["ok"], two["seq"] > one["seq"]) == (one["ok"] + 1, True)
+        assert wire.ok(batch=[{"call": "add", "args": ["b1", 9]}, {"call": "add", "args": ["b2", 9]}]) == [
+            two["ok"] + 1,
+            two["ok"] + 2,
+        ]
+        result = wire.ok(sql="SELECT name FROM item WHERE zone = ? ORDER BY id", params=[9])
+        assert result["rows"] == [["verb one"], ["verb two"], ["b1"], ["b2"]]
+        told = wire.ok(time={"any": "thing"})
+        assert told["echo"] == {"any": "thing"}
+        assert told["clocks"]["world"]["rate_ppm"] == 1_000_000
+
+
+def test_a_batch_is_one_commit_or_none(server: Server) -> None:
+    """P2: one bad call undoes all of them, and the error names its place."""
+    with server.socket(ALICE) as wire:
+        before = wire.ok(sql="SELECT COUNT(*) FROM item")["rows"]
+        answer = wire.ask(batch=[{"call": "add", "args": ["whole 1"]}, {"call": "fail_late"}])
+        assert (answer["error"]["code"], answer["error"]["index"]) == ("internal", 1)
+        answer = wire.ask(batch=[{"call": "add", "args": ["whole 1"]}, {"call": "nothing"}])
+        assert (answer["error"]["code"], answer["error"]["index"]) == ("unknown_reducer", 1)
+        assert wire.ok(sql="SELECT COUNT(*) FROM item")["rows"] == before
+
+
+def test_a_key_runs_a_call_once_also_on_another_connection(server: Server) -> None:
+    """P5: the same caller and key, from a new connection, get the first answer."""
+    with server.socket(ALICE) as wire:
+        first = wire.ok(call="add", args=["keyed on the wire"], key="wire 1")
+    with server.socket(ALICE) as wire:
+        assert wire.ok(call="add", args=["keyed on the wire"], key="wire 1") == first
+        assert wire.code(call="add", args=["another"], key="wire 1") == "key_reused"
+
+
+def test_replies_come_in_the_order_of_the_requests(server: Server) -> None:
+    """A28: 100 pipelined requests of mixed kind and cost are answered in order."""
+    with server.socket(ALICE) as wire:
+        for number in range(100):
+            match number % 5:
+                case 0:
+                    wire.send({"id": number, "sql": "SELECT COUNT(*) FROM item a, item b"})
+                case 1:
+                    wire.send({"id": number, "call": "work", "args": [20_000]})
+                case 2:
+                    wire.send({"id": number, "call": "nothing"})
+                case 3:
+                    wire.send({"id": number, "time": 1})
+                case _:
+                    wire.send({"id": number, "call": "add", "args": [f"ordered {number}", 28]})
+        assert [wire.receive()["id"] for _ in range(100)] == list(range(100))
+
+
+def test_subscribe_and_unsubscribe(server: Server) -> None:
+    """P4: snapshot, then one frame per commit with inserts, updates by old key, deletes; silence after the end."""
+    with server.socket(ALICE) as wire, server.socket(BOB) as other:
+        opened = wire.ask(subscribe=["SELECT * FROM item WHERE zone = 51"])
+        query = opened["ok"]["queries"][0]
+        assert (query["table"], query["key"], query["rows"], query["resumed"]) == ("item", "id", [], False)
+        assert query["columns"] == ["id", "name", "zone", "text"]
+        item = other.ok(call="add", args=["watched", 51])
+        other.ok(call="grow", args=[item, 3])
+        other.ok(call="set_zone", args=[item, 52])
+        frames = [wire.receive() for _ in range(3)]
+        assert [frame["seq"] for frame in frames] == sorted({frame["seq"] for frame in frames})
+        deltas = [frame["deltas"][0] for frame in frames]
+        assert deltas[0]["insert"] == [[item, "watched", 51, ""]]
+        assert deltas[1]["update"] == [[item, [item, "watched", 51, "xxx"]]]
+        assert deltas[2]["delete"] == [item]
+        assert wire.ok(unsubscribe=opened["ok"]["set"]) == {"set": opened["ok"]["set"]}
+        other.ok(call="set_zone", args=[item, 51])
+        wire.told.clear()
+        wire.ok(time=1)
+        assert wire.told == []
+        assert wire.code(unsubscribe=opened["ok"]["set"]) == "unknown_subscription"
+
+
+def test_the_mirror_shows_a_call_before_its_reply(server: Server) -> None:
+    """A commit's frame arrives before the reply to the call that made it, on the same connection."""
+    with server.socket(ALICE) as wire:
+        wire.ok(subscribe="SELECT * FROM item WHERE zone = 61")
+        wire.told.clear()
+        answer = wire.ask(call="add", args=["own write", 61])
+        assert [frame["seq"] for frame in wire.told] == [answer["seq"]]
+
+
+def test_a_batch_is_one_frame(server: Server) -> None:
+    """A33: what one commit does to several queries is one frame."""
+    with server.socket(ALICE) as wire:
+        wire.ok(subscribe=["SELECT * FROM item WHERE zone = 71", "SELECT * FROM item WHERE zone = 72"])
+        wire.told.clear()
+        wire.ok(batch=[{"call": "add", "args": [f"frame {place}", zone]} for place, zone in enumerate((71, 72, 71))])
+        assert len(wire.told) == 1
+        assert sorted(len(delta["insert"]) for delta in wire.told[0]["deltas"]) == [1, 2]
+
+
+def test_private_tables_are_for_the_owner(server: Server) -> None:
+    """A111: neither subscription nor SQL shows a private table to others."""
+    with server.socket(ALICE) as wire:
+        assert wire.code(subscribe="SELECT * FROM secret") == "forbidden"
+        assert wire.code(sql="SELECT * FROM secret") == "sql_forbidden"
+        assert wire.code(call="hide", args=["x"]) == "forbidden"
+        assert wire.code(call="ring", args=[{"scheduled_id": 1, "scheduled_at": 1}]) == "forbidden"
+    with server.socket(server.owner_token) as owner:
+        owner.ok(subscribe="SELECT * FROM secret")
+        owner.ok(call="hide", args=["y"])
+        assert owner.told[-1]["deltas"][0]["table"] == "secret"
+
+
+def test_the_hooks_run_when_clients_come_and_go(server: Server) -> None:
+    """A112: presence rows appear and go with the connection, as commits that others see."""
+    with server.socket(ALICE) as watcher:
+        watcher.ok(subscribe="SELECT * FROM presence")
+        with server.socket(BOB) as visitor:
+            connection = visitor.hello["connection_id"]
+            row = [connection, visitor.hello["identity"]]
+            assert watcher.receive()["deltas"][0]["insert"] == [row]
+        assert watcher.receive()["deltas"][0]["delete"] == [connection]
+
+
+def test_a_client_that_a_hook_refuses_is_told_and_closed(server: Server) -> None:
+    """A112: the connect hook's refusal is the goodbye, with close code 1008."""
+    unwanted = "unwanted-" + "u" * 40
+    identity = server.call("who_am_i", token=unwanted).json["ok"]
+    server.call("hide", f"ban {identity}", token=server.owner_token)
+    url = f"ws://127.0.0.1:{server.port}/v1/database/playground/subscribe?token={unwanted}"
+    with connect(url, proxy=None) as connection:
+        assert orjson.loads(connection.recv(5))["error"]["code"] == "forbidden"
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(5)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+    assert server.rows(f"SELECT COUNT(*) FROM presence WHERE identity = '{identity}'") == [[0]]
+
+
+def test_timers_fire_on_a_real_server(server: Server) -> None:
+    """A80: never before their time, and soon after it."""
+    with server.socket(ALICE) as wire:
+        wire.ok(subscribe="SELECT * FROM ledger")
+        bell = wire.ok(call="set_bell", args=[150_000])
+        frame = wire.receive()
+        timer, due_at = frame["deltas"][0]["insert"][0][1:]
+        assert timer == bell
+        assert 0 <= frame["at"] - due_at < 100_000
+
+
+# -- stop ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_in_good_order(own: Server, number: int) -> None:
+    """Clients hear `stopping` and 1001, the exit code is 0, and every call that was answered is kept."""
+    acknowledged: list[int] = []
+    ended: list[tuple[str | None, int | None]] = []
+
+    def load(place: int) -> None:
+        with own.socket() as wire:
+            number = 0
+            try:
+                while True:
+                    number += 1
+                    wire.send({"id": number, "call": "add", "args": [f"{place} {number}"]})
+                    answer = wire.receive()
+                    if "error" in answer and "id" not in answer:
+                        ended.append((answer["error"]["code"], goodbye(wire)[1]))
+                        return
+                    acknowledged.append(answer["ok"])
+            except ConnectionClosed as closed:
+                ended.append((None, closed.rcvd.code if closed.rcvd else None))
+
+    threads = [threading.Thread(target=load, args=(place,)) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    assert eventually(lambda: len(acknowledged) > 100)
+    assert own.stop(number) == 0
+    for thread in threads:
+        thread.join(10)
+    assert ended == [("stopping", 1001)] * 3
+    own.start()
+    kept = {row[0] for row in own.rows("SELECT id FROM item")}
+    assert set(acknowledged) <= kept
+    assert not [line for line in own.log_lines() if line["level"] in ("error", "warning")]
+
+
+def test_a_follower_of_the_log_does_not_hold_up_a_stop(own: Server) -> None:
+    """A stream that would go on for ever ends with the server."""
+    connection = http.client.HTTPConnection("127.0.0.1", own.port, timeout=10)
+    headers = {"Authorization": f"Bearer {own.owner_token}"}
+    connection.request("GET", "/v1/database/playground/logs?follow=true", headers=headers)
+    answer = connection.getresponse()
+    started = time.monotonic()
+    assert own.stop() == 0
+    assert time.monotonic() - started < 4
+    answer.read()
+    connection.close()
+
+
+# -- two on one directory --------------------------------------------------------------------------
+
+
+def run_again(server: Server, *more: str) -> Finished:
+    return reactor(
+        "run",
+        str(server.module),
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        str(server.data_dir),
+        *more,
+        cwd=server.data_dir.parent,
+    )
+
+
+def test_a_second_process_is_refused_with_the_holder_named(own: Server) -> None:
+    """B66: process and address of the first; its service goes on."""
+    second = run_again(own)
+    assert second.status == 1
+    assert "data_in_use" in second.err and str(own.pid) in second.err and "127.0.0.1:0" in second.err
+    assert own.call("add", "still here").status == 200
+
+
+def test_an_address_that_is_taken_is_refused(own: Server, tmp_path: Path) -> None:
+    """Another database on the same port: a sentence with what to do, and no data directory."""
+    place = tmp_path / "other"
+    done = reactor("run", str(PLAYGROUND), "--listen", f"127.0.0.1:{own.port}", "--data-dir", str(place), cwd=tmp_path)
+    assert done.status != 0
+    assert f"127.0.0.1:{own.port}" in done.err and "--listen" in done.err
+    assert not place.exists()
+
+
+# -- what does not start ---------------------------------------------------------------------------
+
+_HEAD = "from reactor import Module, primary_key, Context\n"
+_BAD_MODULES = {
+    "import nothing_of_that_name_here\n": ("module_failed", "No module named 'nothing_of_that_name_here'", 1),
+    "def broken(:\n    pass\n": ("module_failed", "SyntaxError", 1),
+    "x = 1\n": ("module_failed", "declares no module", 1),
+    _HEAD + "a = Module('a')\nb = Module('b')\n": ("module_failed", "several modules", 1),
+    _HEAD + "m = Module('m')\n@m.table()\nclass T:\n    x: int\n": ("bad_declaration", "needs a primary key", 1),
+    _HEAD + "m = Module('m')\n@m.init\ndef init(ctx: Context) -> None:\n    1 / 0\n": ("module_failed", "init", 1),
+}
+
+
+@pytest.mark.parametrize("text", _BAD_MODULES)
+def test_a_module_that_cannot_run_is_refused(tmp_path: Path, text: str) -> None:
+    """Bad input: a code, a sentence with the reason and the place, and an exit code; nothing is left running."""
+    code, part, status = _BAD_MODULES[text]
+    (tmp_path / "module.py").write_text(text)
+    done = reactor("run", str(tmp_path), "--listen", "127.0.0.1:0", cwd=tmp_path)
+    assert (done.status, done.out) == (status, "")
+    assert f"reactor: {code}: " in done.err
+    assert part in done.err
+
+
+def test_an_init_that_fails_leaves_a_database_that_can_still_be_made(tmp_path: Path) -> None:
+    """A09: nothing was stored, so the next start with a mended init is the first one."""
+    module = tmp_path / "module.py"
+    good = PLAYGROUND.read_text()
+    module.write_text(good + "\n@playground.init\ndef start(ctx: Context) -> None:\n    raise ValueError('no')\n")
+    server = Server(tmp_path, tmp_path / "data")
+    with pytest.raises(RuntimeError, match="module_failed"):
+        server.start()
+    module.write_text(good + "\n@playground.init\ndef start(ctx: Context) -> None:\n    add(ctx, 'made by init')\n")
+    with server:
+        assert server.rows("SELECT name FROM item") == [["made by init"]]
+
+
+def test_a_schema_that_does_not_fit_is_refused(own: Server, tmp_path: Path) -> None:
+    """A change that is not an addition stops the start with what to do, and exit code 8; the data stay."""
+    own.call("add", "kept")
+    own.stop()
+    changed = tmp_path / "changed.py"
+    changed.write_text(PLAYGROUND.read_text().replace("zone: int = 0\n    text: str", "zone: str\n    text: str"))
+    done = reactor("run", str(changed), "--listen", "127.0.0.1:0", "--data-dir", str(own.data_dir), cwd=tmp_path)
+    assert done.status == 8
+    assert "schema_conflict" in done.err and "item.zone" in done.err
+    own.start()
+    assert own.rows("SELECT name FROM item") == [["kept"]]
+
+
+def test_another_format_is_refused(own: Server) -> None:
+    """B69: a data directory of another version, with exit code 8."""
+    own.stop()
+    with sqlite3.connect(own.data_dir / "log.db") as log:
+        log.execute("UPDATE meta SET value = value + 1 WHERE name = 'format'")
+    log.close()
+    done = run_again(own)
+    assert (done.status, "data_version" in done.err) == (8, True)
+
+
+def test_a_damaged_log_record_is_refused(own: Server) -> None:
+    """P6: a record whose checksum does not fit is never used and never skipped when the tables need it."""
+    for number in range(5):
+        own.call("add", f"record {number}")
+    own.stop()
+    for name in ("projection.db", "projection.db-wal", "projection.db-shm"):
+        (own.data_dir / name).unlink(missing_ok=True)
+    with sqlite3.connect(own.data_dir / "log.db") as log:
+        log.execute(
+            "UPDATE record SET payload = CAST(substr(payload, 1, 20) || x'ff' || substr(payload, 22) AS BLOB)"
+            " WHERE first_seq = (SELECT MAX(first_seq) - 2 FROM record)"
+        )
+    log.close()
+    done = run_again(own)
+    assert (done.status, "data_damaged" in done.err) == (1, True), done.err
+
+
+def test_a_lost_projection_is_built_anew(own: Server) -> None:
+    """The log is the truth: without the SQL tables everything is still there."""
+    own.call("add", "from the log")
+    own.stop()
+    (own.data_dir / "projection.db").unlink()
+    own.start()
+    assert own.rows("SELECT name FROM item") == [["from the log"]]
+
+
+# -- helpers that die ------------------------------------------------------------------------------
+
+
+def test_a_killed_writer_stops_the_reactor_cleanly(own: Server) -> None:
+    """P6: clients hear it, the exit code is 6, and the next start has every call that was answered."""
+    with own.socket() as wire:
+        acknowledged = [wire.ok(call="add", args=[f"before {n}"]) for n in range(20)]
+        os.kill(own.child("reactor.storage.writer"), signal.SIGKILL)
+        assert goodbye(wire) == ("stopping", 1001)
+    assert own.wait() == 6
+    assert "writer" in own.log.read_text()
+    own.start()
+    assert {row[0] for row in own.rows("SELECT id FROM item")} >= set(acknowledged)
+
+
+SLOW_SQL = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
+
+
+def test_a_killed_sql_reader_harms_only_its_query(own: Server) -> None:
+    """P7: that query fails with a code, calls go on, and the next query is answered by a new reader."""
+    with own.socket(own.owner_token) as asking, own.socket() as calling:
+        asking.ok(sql="SELECT 1")
+        reader = own.child("reactor.sql.reader")
+        asking.send({"id": 99, "sql": SLOW_SQL})
+        time.sleep(0.2)
+        os.kill(reader, signal.SIGKILL)
+        assert calling.ok(call="add", args=["meanwhile"])
+        assert asking.receive()["error"]["code"] == "sql_unavailable"
+        assert asking.ok(sql="SELECT name FROM item")["rows"] == [["meanwhile"]]
+    assert own.stop() == 0
+
+
+# -- kill -9 ---------------------------------------------------------------------------------------
+
+
+def test_a_client_resumes_after_kill_9(own: Server) -> None:
+    """P1, A35: everything answered is there, and a returning client is told exactly what it has missed."""
+    with own.socket() as wire:
+        kept = wire.ok(call="add", args=["kept", 5])
+        gone = wire.ok(call="add", args=["gone", 5])
+        opened = wire.ask(subscribe="SELECT * FROM item WHERE zone = 5")
+        resume = {"history_id": wire.hello["history_id"], "seq": opened["seq"]}
+        wire.ok(call="remove", args=[gone])
+        new = wire.ok(call="add", args=["new", 5])
+        own.kill()
+    own.start()
+    with own.socket() as wire:
+        again = wire.ask(subscribe="SELECT * FROM item WHERE zone = 5", resume=resume)["ok"]["queries"][0]
+        assert again["resumed"] is True
+        assert (again["upsert"], again["delete"]) == ([[new, "new", 5, ""]], [gone])
+        whole = wire.ok(subscribe="SELECT * FROM item WHERE zone = 5")["queries"][0]
+        assert [row[0] for row in whole["rows"]] == [kept, new]
+        unknown = {"history_id": "0" * 32, "seq": opened["seq"]}
+        fresh = wire.ok(subscribe="SELECT * FROM item WHERE zone = 5 AND id > 0", resume=unknown)["queries"][0]
+        assert (fresh["resumed"], len(fresh["rows"])) == (False, 2)
+
+
+def test_hooks_run_for_those_whom_a_crash_cut_off(own: Server) -> None:
+    """A112: presence rows of a killed server's clients go at the next start."""
+    with own.socket(ALICE):
+        assert len(own.rows("SELECT * FROM presence")) == 1
+        own.kill()
+    own.start()
+    assert own.rows("SELECT * FROM presence") == []
+
+
+def test_a_timer_survives_kill_9(own: Server) -> None:
+    """P3: due while nobody was there, it fires once after the next start, with its own due time."""
+    own.call("set_bell", 400_000)
+    due = own.rows("SELECT scheduled_at FROM bell")[0][0]
+    own.kill_group()
+    time.sleep(0.6)
+    own.start()
+    assert eventually(lambda: own.rows("SELECT due_at FROM ledger") == [[due]])
+    assert own.rows("SELECT COUNT(*) FROM bell") == [[0]]
+    own.stop()
+    own.start()
+    assert own.rows("SELECT due_at FROM ledger") == [[due]]
+
+
+def test_optimised_python_behaves_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A10: with `assert` statements stripped the server still refuses, undoes and answers alike."""
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    assert clean_environment()["PYTHONOPTIMIZE"] == "1"
+    with Server(PLAYGROUND, tmp_path / "data") as server, server.socket() as wire:
+        assert wire.ok(call="add", args=["optimised"])
+        assert wire.code(call="fail_late") == "internal"
+        assert wire.code(call="add", args=[1]) == "bad_arguments"
+        assert server.rows("SELECT name FROM item") == [["optimised"]]
+        assert server.stop() == 0
