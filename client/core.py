@@ -81,6 +81,7 @@ class ClientCore:
         self._seen_seq = 0
         self._requests = Requests()
         self._sets: dict[int, LiveSet] = {}
+        self._ending: dict[LiveSet, None] = {}
         self._live: dict[int, Query] = {}
         self._early = EarlyDeltas()
         self._restoration: Restoration | None = None
@@ -119,6 +120,7 @@ class ClientCore:
             raise BadRequest("the subscription set is not active")
         request = self._request("unsubscribe", {}, True, live_set)
         live_set.active = False
+        self._ending[live_set] = None
         return request
 
     def view(self, set_id: int) -> View:
@@ -238,7 +240,11 @@ class ClientCore:
             elif query is not None:
                 edits.append(edit_of(query, delta))
         self._advance(commit.seq)
-        return [CommitApplied(commit.seq, commit.at_us, self.mirror.apply(edits))] if edits else []
+        if not edits:
+            return []
+        # The server has stopped telling about an ending set; where others share its rows, it sees them change.
+        ending = [live_set.view for live_set in self._ending]
+        return [CommitApplied(commit.seq, commit.at_us, self.mirror.apply(edits, bystanders=ending))]
 
     def _advance(self, seq: int) -> None:
         self._seen_seq = max(self._seen_seq, seq)
@@ -254,6 +260,7 @@ class ClientCore:
         elif answer.error is not None:
             events = [Failure(request.id, answer.error)]
             if request.verb == "unsubscribe" and request.live_set:
+                self._ending.pop(request.live_set, None)
                 request.live_set.active = True
         elif request.verb == "subscribe" and request.live_set:
             events = [self._subscribed(request.live_set, answer)]
@@ -289,7 +296,9 @@ class ClientCore:
             live_set.bound.append(query)
         live_set.active = True
         self._sets[live_set.id] = live_set
-        applied = self.mirror.apply(edits, {live_set.view: list(dict.fromkeys(live_set.bound))})
+        ending = [ending.view for ending in self._ending]
+        rebind = {live_set.view: list(dict.fromkeys(live_set.bound))}
+        applied = self.mirror.apply(edits, rebind, bystanders=ending)
         return SetApplied(live_set.id, answer.seq, applied)
 
     def _unsubscribed(self, request: Request, live_set: LiveSet) -> SetClosed:
@@ -298,7 +307,7 @@ class ClientCore:
             if query.views == [live_set.view]:
                 edits.append(Edit(query, {}, set(query.keys)))
                 del self._live[query.number]
-        del self._sets[live_set.id]
+        del self._sets[live_set.id], self._ending[live_set]
         applied = self.mirror.apply(edits, {live_set.view: []})
         return SetClosed(live_set.id, request.id, None, applied)
 
@@ -350,6 +359,7 @@ class ClientCore:
         for request in self._requests.take_waiting("unsubscribe"):
             if request.live_set is not None:
                 self._sets.pop(request.live_set.id, None)
+                self._ending.pop(request.live_set, None)
                 events.append(SetClosed(request.live_set.id, request.id, None, _NOTHING))
         return events
 

@@ -139,11 +139,22 @@ class Mirror:
         """Every table asked for or subscribed so far."""
         return list(self._tables.values())
 
-    def apply(self, edits: Iterable[Edit], rebind: Mapping[View, list[Query]] | None = None) -> Applied:
-        """Carry out the edits together, give views their new queries, and tell the net differences."""
+    def apply(
+        self,
+        edits: Iterable[Edit],
+        rebind: Mapping[View, list[Query]] | None = None,
+        bystanders: Iterable[View] = (),
+    ) -> Applied:
+        """Carry out the edits together, give views their new queries, and tell the net differences.
+
+        ``bystanders``: views whose own queries get no edits any more, but whose rows others may change.
+        """
         edits = list(edits)
         before = self._rows_touched(edits)
         touched = _touched_by_view(edits, rebind or {})
+        for view in bystanders:
+            if view.listeners:
+                touched.setdefault(view, {}).update(dict.fromkeys(before))
         before_views = {view: self._rows_of_view(view, keys) for view, keys in touched.items()}
         for edit in edits:
             self._carry_out(edit)

@@ -394,7 +394,7 @@ class Dispatcher:
         return row
 
     def _is_awaiting(self, ctx: Context, w: Workflow[Any]) -> bool:
-        """Whether something other than a signal will wake the workflow: a timer, or the end of a child."""
-        if w.has_timer():
+        """Whether something will wake the workflow: a timer, the end of a child, or what was asked during its step."""
+        if w.deferred is not None or w.has_timer():
             return True
         return any(is_live(child.status) for child in ctx.db.workflow.lookup(("parent_id",), (w.id,)))

@@ -10,11 +10,15 @@ from reactor.live.delta import ActiveQuery, Delta
 from reactor.live.query import SemiJoin
 from reactor.live.routing import Watch
 from reactor.live.scan import matching_rows
-from reactor.live.view import TableView
+from reactor.live.view import TableView, has_hash_index
 
 ROUTED_KEYS_MAX = 10_000
 """With at most this many values on the inner side, changes of outer rows are routed by them; a bucket costs some
 300 bytes. With more, each outer change is tested instead: one dict lookup."""
+
+
+_LOOKUP_COST = 8
+"""A lookup in an index costs about as much as testing this many rows in a scan."""
 
 
 class JoinState:
@@ -50,6 +54,15 @@ class JoinState:
     def has_partner(self, row: Any) -> bool:
         """Whether the outer row has a partner as the tables stand now."""
         return self.outer_value(row) in self.counts
+
+    def result(self) -> list[Any]:
+        """The rows of the result as the tables stand now, in no particular order."""
+        where, outer, column = self.active.query.where, self.outer, self.join.outer_column
+        by_index = where.route is not None and has_hash_index(outer.schema, where.route.column)
+        if by_index or len(self.counts) * _LOOKUP_COST > len(outer.rows):
+            return list(filter(self.has_partner, matching_rows(outer, where)))
+        found = (row for value in self.counts for row in outer.lookup((column,), (value,)))
+        return list(filter(where.matches, found))
 
     def start(self, outer_watch: Watch, inner_watch: Watch) -> None:
         """Begin to listen."""

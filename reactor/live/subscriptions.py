@@ -130,10 +130,8 @@ class Subscriptions:
     def snapshot(self, active: ActiveQuery) -> list[Any]:
         """The rows of the result as the tables stand now, in primary-key order."""
         table = self._tables[active.query.table]
-        rows = matching_rows(table, active.query.where)
         state = self._joins.get(active)
-        if state is not None:
-            rows = list(filter(state.has_partner, rows))
+        rows = matching_rows(table, active.query.where) if state is None else state.result()
         rows.sort(key=table.key_of)
         return rows
 

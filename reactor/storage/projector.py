@@ -113,6 +113,7 @@ class Projector(threading.Thread):
         try:
             while self._wait():
                 self._work()
+            self._write_alive()
             if self._closing == "finish":
                 while self._backlog:
                     self._apply()
@@ -154,9 +155,7 @@ class Projector(threading.Thread):
     def _work(self) -> None:
         started_s = time.monotonic()
         try:
-            if self._alive is not None:
-                alive, self._alive = self._alive, None
-                self._projection.mark_alive(*alive)
+            self._write_alive()
             if self._apply():
                 self._projected(self._backlog.reached_seq)
             self._checkpoint_if_due()
@@ -167,6 +166,12 @@ class Projector(threading.Thread):
             self._retry_after_s = time.monotonic() + RETRY_S
         now_s = time.monotonic()
         self._rest_until_s = now_s + (now_s - started_s) * (1 / BUSY_SHARE - 1)
+
+    def _write_alive(self) -> None:
+        with self._changed:
+            alive, self._alive = self._alive, None
+        if alive is not None:
+            self._projection.mark_alive(*alive)
 
     def _apply(self) -> bool:
         """Project one batch; whether there was any."""

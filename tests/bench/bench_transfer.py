@@ -107,7 +107,9 @@ def single(plan: Plan, report: Report) -> None:
         record_bytes = _record_bytes(directory)
         for number in range(plan.rounds):
             settle(bank)
-            trips["echo"].append(drive(echoing.port, echoing.path, work, in_flight=1, seconds=seconds).percentile_ms(0.5))
+            trips["echo"].append(
+                drive(echoing.port, echoing.path, work, in_flight=1, seconds=seconds).percentile_ms(0.5)
+            )
             trips["sync"].append(_sync_ms(plan.fresh(f"sync{number}"), record_bytes, seconds))
             result = drive(bank.port, bank.path, work, in_flight=1, seconds=seconds)
             trips["call"].append(result.percentile_ms(0.5))
@@ -139,7 +141,9 @@ def _sync_ms(directory: Path, record_bytes: int, seconds: float) -> float:
     payload, took = b"x" * record_bytes, []
     until = time.perf_counter() + seconds
     while (begin := time.perf_counter()) < until:
-        database.execute("INSERT INTO record (at_us, crc, payload) VALUES (1700000000000000, 4000000000, ?)", (payload,))
+        database.execute(
+            "INSERT INTO record (at_us, crc, payload) VALUES (1700000000000000, 4000000000, ?)", (payload,)
+        )
         took.append((time.perf_counter() - begin) * 1e3)
     database.close()
     return percentile(sorted(took), 0.5)

@@ -197,7 +197,7 @@ def sql(server: Child, statement: str) -> list[list[Any]]:
         f"http://127.0.0.1:{server.port}/v1/database/{database}/sql", data=statement.encode(), method="POST"
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        rows: list[list[Any]] = json.load(answer)["ok"]["rows"]
+        rows: list[list[Any]] = json.load(answer)["rows"]
         return rows
 
 

@@ -1,7 +1,7 @@
 """A load generator that costs as little as possible, so that it measures the server and not itself.
 
-Requests are encoded and framed before the clock starts; a reply is only counted, by the length in its frame header. Each
-connection keeps a fixed number of requests in flight (``drive``).
+Requests are encoded and framed before the clock starts; a reply is only counted, by the length in its frame header.
+Each connection keeps a fixed number of requests in flight (``drive``).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TypeVar
 import orjson
 import uvloop
 
-from tests.bench.harness import percentile
-from tests.bench.wire import Wire, client_frame, connect
+from tests.bench.harness import Child, percentile
+from tests.bench.wire import Client, Wire, client_frame, connect
 
 Outcome = TypeVar("Outcome")
 
@@ -35,6 +35,19 @@ def on_loop(work: Callable[[], Awaitable[Outcome]]) -> Outcome:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run())
+
+
+def with_client(server: Child, work: Callable[[Client], Awaitable[Outcome]]) -> Outcome:
+    """Run ``work`` with a client of ``server``, on a loop of its own."""
+
+    async def run() -> Outcome:
+        client = await connect(Client(), server.port, server.path)
+        try:
+            return await work(client)
+        finally:
+            client.transport.close()
+
+    return on_loop(run)
 
 
 @dataclass

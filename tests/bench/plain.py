@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import orjson
 from websockets.asyncio.server import ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosed
 
 from tests.bench.load import on_loop
 from tests.bench.modules.bank import ACCOUNTS, OPENING_BALANCE
@@ -91,7 +92,13 @@ def broadcaster(directory: Path) -> Handler:
 
 
 async def _main(mode: str, directory: Path) -> None:
-    handler = {"bank": bank, "broadcast": broadcaster}[mode](directory)
+    talk = {"bank": bank, "broadcast": broadcaster}[mode](directory)
+
+    async def handler(connection: ServerConnection) -> None:
+        # The clients of a benchmark leave without a word.
+        with contextlib.suppress(ConnectionClosed):
+            await talk(connection)
+
     # Without compression, which would only slow it down.
     async with serve(handler, "127.0.0.1", 0, compression=None) as server:
         tell(port=next(iter(server.sockets)).getsockname()[1], path=PATH)

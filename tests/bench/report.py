@@ -86,7 +86,7 @@ class Report:
         met: bool | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        """One figure, the baseline ``beside`` it, what is ``wanted``, and whether that was ``met`` (None: no target)."""
+        """One figure, the baseline ``beside`` it, what is ``wanted``, whether that was ``met`` (None: no target)."""
         verdict = "" if met is None else "ok" if met else "MISSED"
         self.figures += 1
         if met is False:

@@ -264,14 +264,14 @@ def test_both_faces_do_the_same(tmp_path: Path) -> None:
     plain: list[Any] = []
     tables = []
 
-    async def script() -> None:
+    async def script(server: Server) -> None:
         async with connect(server) as c:
             await parity_script(c, asynchronous)
 
     for name in ("a", "b"):
         with Server(PLAYGROUND, tmp_path / name) as server:
             if name == "a":
-                run(script())
+                run(script(server))
             else:
                 with blocking.connect(server.url, server.database) as c, pytest.raises(StopIteration):
                     # Nothing in it ever waits for a loop, so one step runs it to its end.
@@ -407,7 +407,7 @@ def test_cut_during_a_thousand_changes(server: Server) -> None:
                 await c.subscribe(["SELECT * FROM item WHERE zone = 70", "SELECT * FROM item WHERE zone = 71"])
                 await c.subscribe("SELECT * FROM item WHERE zone = 71")
                 restored: list[int] = []
-                c.on_commit(lambda commit: commit.restored and restored.append(commit.seq))
+                c.on_commit(lambda commit: restored.extend([commit.seq] * commit.restored))
                 items = [await writer.call("add", f"cut {n}", 70 + n % 2) for n in range(20)]
                 for number in range(1000):
                     await writer.call("set_zone", items[number * 7 % 20], 70 + number * 3 % 4)
@@ -456,7 +456,7 @@ def killed_async(server: Server) -> None:
             item = await keyed
             assert await c.call("add", "keyed", key="once") == item
             assert c.table("item").get(item) is not None
-            assert [State.RECONNECTING, State.CONNECTED] == states
+            assert states == [State.RECONNECTING, State.CONNECTED]
             assert not shadow.faults
             assert mirrored(c) == table_rows(server)
 

@@ -156,7 +156,7 @@ class Faulty(Handler[FaultyState]):
 
 class ParentStart(Payload):
     child: str = "nap"
-    payload: Any = {"delay_us": 5_000}
+    payload: Any = msgspec.field(default_factory=lambda: {"delay_us": 5_000})
     then: str = "wait"
 
 

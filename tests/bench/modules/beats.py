@@ -14,7 +14,6 @@ beats = module = Module("beats")
 # Told by a reducer, so that measuring adds nothing to the commits that are measured.
 _told_us: list[int] = []
 _real_us: list[int] = []
-_first_us: list[int] = []
 
 
 @beats.table(public=True)
@@ -50,8 +49,6 @@ def strike(ctx: Context, beat: Any) -> None:
     timer = ctx.timer
     if timer is not None:
         now_us = time.time_ns() // 1_000
-        if not _first_us:
-            _first_us.append(now_us)
         _told_us.append(timer.lateness_us)
         _real_us.append(now_us - timer.due_at)
 
@@ -82,12 +79,6 @@ def hit(ctx: Context) -> None:
 def lateness(ctx: Context) -> dict[str, Any]:
     """What the handler was told (``ctx.timer``), and what the clock showed when it ran: percentiles in µs."""
     return {"fired": len(_told_us), "told": _percentiles(_told_us), "real": _percentiles(_real_us)}
-
-
-@beats.reducer
-def first_fired(ctx: Context) -> int | None:
-    """When this process fired its first timer (µs since 1970); None if it has not."""
-    return _first_us[0] if _first_us else None
 
 
 def _percentiles(values: list[int]) -> dict[str, int]:

@@ -199,6 +199,21 @@ def test_snapshot_uses_the_index_of_the_routed_column() -> None:
     assert looked_up == [(("entity",), (1,)), (("entity",), (2,))]
 
 
+def test_snapshot_of_a_semi_join_looks_up_its_few_partners() -> None:
+    """With few partner values the outer table is not scanned; with many it is; the rows are the same."""
+    for zones, scans in ((1, False), (9, True)):
+        rig = Rig()
+        rig.commit(entity=[(n, n % 10, 0) for n in range(60, 0, -1)], effect=[(n, n, "a") for n in range(zones)])
+        active = rig.open("SELECT * FROM entity WHERE id <> 10 AND zone IN (SELECT entity FROM effect)")
+        table = rig.tables["entity"]
+        looked_up = []
+        original = table.lookup
+        table.lookup = lambda columns, values: looked_up.append(values) or original(columns, values)  # type: ignore[method-assign,func-returns-value]  # noqa: B023
+        expected = [n for n in range(1, 61) if n % 10 < zones and n != 10]
+        assert [row[0] for row in rig.snapshot(active)] == expected
+        assert (not looked_up) is scans
+
+
 class _Monster:
     id: int = primary_key(auto=True)
     zone: int

@@ -78,7 +78,7 @@ def test_a_full_disk_stops_and_recovers() -> None:
     assert host.told[-1] == ("failed", "full"), "the disk is still full"
     disk.heal()
     storage.pump()
-    assert host.told[-1] == ("recovered",)
+    assert host.told[-1:] == [("recovered",)]
     storage.append(item_group(2, 1, 99))
     storage.pump()
     storage.pump_projection()
