@@ -270,7 +270,9 @@ class ClientCore:
             events = [Reply(request.id, sql_result(answer.value, answer.seq), answer.seq)]
         else:
             events = [Reply(request.id, answer.value, answer.seq)]
-        self._advance(answer.seq)
+        if request.verb != "sql":
+            # An `sql` answer tells what the reader saw, which may be ahead of the frames on their way to us.
+            self._advance(answer.seq)
         if not self._requests.subscribing:
             self._early.forget()
         return [*events, *self._flush()]
@@ -343,7 +345,7 @@ class ClientCore:
         stale = list(dict.fromkeys(query for live_set in sets for query in live_set.bound))
         edits = restoration.edits(stale)
         self._live = restoration.live()
-        applied = self.mirror.apply(edits, restoration.bind(sets))
+        applied = self.mirror.apply(edits, restoration.bind(sets, self._ending))
         self._restoration = None
         self.history_id = hello.history_id
         self.last_seq = max(self._seen_seq, seq)
@@ -356,7 +358,10 @@ class ClientCore:
         for live_set, error in restoration.lost:
             del self._sets[live_set.id]
             events.append(SetClosed(live_set.id, None, error, _NOTHING))
-        for request in self._requests.take_waiting("unsubscribe"):
+        # One that was let go only after the greeting is subscribed again: that must be undone in the ordinary way.
+        for request in self._requests.take_waiting(
+            lambda request: request.verb == "unsubscribe" and request.live_set not in restoration.bindings
+        ):
             if request.live_set is not None:
                 self._sets.pop(request.live_set.id, None)
                 self._ending.pop(request.live_set, None)

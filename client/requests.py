@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,10 +113,10 @@ class Requests:
         """The requests of that kind which wait."""
         return [request for request in self._waiting if request.verb == verb]
 
-    def take_waiting(self, verb: str | None = None) -> list[Request]:
-        """Take out the requests of that kind, or all, which wait."""
-        taken = [request for request in self._waiting if verb in (None, request.verb)]
-        self._waiting = deque(request for request in self._waiting if verb not in (None, request.verb))
+    def take_waiting(self, wanted: Callable[[Request], bool] = lambda request: True) -> list[Request]:
+        """Take out the ``wanted`` of the requests that wait."""
+        taken = [request for request in self._waiting if wanted(request)]
+        self._waiting = deque(request for request in self._waiting if not wanted(request))
         return taken
 
     def _check_length(self, data: bytes) -> None:

@@ -1,14 +1,13 @@
 """Subscription sets as the core keeps them, and the work of bringing them (back) to life.
 
-A query's first rows and the deltas for it can arrive in either order: replies wait for their turn behind a slow
-``sql`` request, deltas do not. So the content of a query is first *staged*, apart from the mirror, until both are
-there, and then applied at once. After a reconnect the same is done for all sets together: callbacks see one step from
-what the mirror was to what the server has now.
+The first rows of a query and the deltas for it are taken in either order: the content of a query is first *staged*,
+apart from the mirror, with the deltas that came since those rows were read, and then applied at once. After a reconnect
+the same is done for all sets together: callbacks see one step from what the mirror was to what the server has now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from client.errors import ClientError, ProtocolViolation
@@ -115,7 +114,8 @@ class Restoration:
         self.resumed = True
         self.lost: list[tuple[LiveSet, ClientError]] = []
         self.staged: dict[int, Staged] = {}
-        self._bindings: dict[LiveSet, list[Query]] = {}
+        self.bindings: dict[LiveSet | None, list[Query]] = {}
+        """The new queries of each set that was answered."""
         self._claimed: set[Query] = set()
         self._shapes: dict[str, RowShape] = {}
 
@@ -130,7 +130,7 @@ class Restoration:
                 for delta in early.take(raw.query, seq):
                     staged.fold(delta)
             bound.append(staged.query)
-        self._bindings[live_set] = bound
+        self.bindings[live_set] = bound
 
     def fold(self, delta: RawDelta) -> None:
         """One commit's delta, if its query has been answered."""
@@ -173,11 +173,11 @@ class Restoration:
             staged.query.number = number
         return {number: staged.query for number, staged in self.staged.items()}
 
-    def bind(self, sets: Sequence[LiveSet]) -> dict[View, list[Query]]:
+    def bind(self, sets: Sequence[LiveSet], ending: Container[LiveSet]) -> dict[View, list[Query]]:
         """Give every set its new queries; one that has none (lost, or unsubscribed meanwhile) ends."""
         rebind = {}
         for live_set in sets:
-            live_set.bound = self._bindings.get(live_set, [])
-            live_set.active = live_set in self._bindings
+            live_set.bound = self.bindings.get(live_set, [])
+            live_set.active = live_set in self.bindings and live_set not in ending
             rebind[live_set.view] = list(dict.fromkeys(live_set.bound))
         return rebind

@@ -240,7 +240,7 @@ class Engine:
             for index, (reducer, values) in enumerate(prepared):
                 try:
                     results.append(reducer.function(ctx, *values))
-                except Exception as error:
+                except _FAILURES as error:
                     failure = self._failure(reducer.name, error)
                     failure.details["index"] = index
                     raise failure from error

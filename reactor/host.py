@@ -20,10 +20,13 @@ from reactor.messages import Caller, Deltas, Reply, Request, Task, Turn
 from reactor.publishing import Publisher
 from reactor.scopes import CLOCK_TABLE, WORLD
 from reactor.session import CLOSE_POLICY, CLOSE_STOPPING, CLOSE_TRY_LATER, Session, SqlQuestion, SubscribeAnswer
-from reactor.storage import Group, Storage
+from reactor.storage import Group, Storage, joined
 from reactor.system import CONNECTION_TABLE
 from reactor.table import Change
 from reactor.wire import native
+
+_GROUPS_UNDER_WAY = 2
+_ANY = float("inf")
 
 
 class SqlRunner(Protocol):
@@ -69,6 +72,7 @@ class Host:
         self._unsynced: deque[tuple[int, int]] = deque()
         self._unsynced_bytes = 0
         self._dirty: list[Session] = []
+        self._gathered: list[Group] = []
         self._remembered = 0
         self._start_seq = engine.seq
         self._stepped_us = 0
@@ -235,12 +239,28 @@ class Host:
         self._waiting.extend(turn.effects)
         if turn.payload:
             self._pending.extend(turn.commits)
-            self._unsynced.append((turn.last_seq, len(turn.payload)))
             self._unsynced_bytes += len(turn.payload)
+            self._gathered.append(Group(turn.first_seq, turn.last_seq, turn.payload))
             self._remember(turn.commits)
             self._remembered = 0
-            self.storage.append(Group(turn.first_seq, turn.last_seq, turn.payload))
+            self._send_group()
         self.release()
+
+    def send_rest(self) -> None:
+        """Send what is still gathered, whatever is under way; before the storage is closed."""
+        self._send_group(_ANY)
+
+    def _send_group(self, under_way_max: float = _GROUPS_UNDER_WAY) -> None:
+        """Send what the last turns have gathered as one group, unless enough of them are being synced already.
+
+        One that is synced and one that waits for the disk keep the writer busy; whatever comes meanwhile is better
+        gathered here: one write, one wake-up and one answer for many turns.
+        """
+        if self._gathered and len(self._unsynced) < under_way_max:
+            gathered, self._gathered = self._gathered, []
+            group = joined(gathered)
+            self._unsynced.append((group.last_seq, sum([len(each.payload) for each in gathered])))
+            self.storage.append(group)
 
     def next_due(self) -> int | None:
         """The wall instant (µs) of the next timer; None when there is none."""
@@ -285,6 +305,7 @@ class Host:
             pending.popleft()
         while unsynced and unsynced[0][0] <= seq:
             self._unsynced_bytes -= unsynced.popleft()[1]
+        self._send_group()
         self.release()
         if self._inbox or self.engine.halted is not None:
             self.wake()
@@ -322,6 +343,7 @@ class Host:
         self.publisher.forget_after(self.durable_seq)
         self._pending.clear()
         self._unsynced.clear()
+        self._gathered.clear()
         self._unsynced_bytes = 0
         waiting, self._waiting = self._waiting, deque()
         error = Fault(
@@ -383,7 +405,8 @@ class Host:
         if self.engine.halted is not None:
             self._stepped_us += forward_us
         else:
-            self._submit_own(self.lifecycle.step_task(forward_us))
+            # At once and before any timer: to those of the other clocks nothing has happened.
+            self._take(self.engine.turn([self.lifecycle.step_task(forward_us)], self.clock.now(), timers=False))
 
     def forget_requests(self) -> None:
         """Drop idempotency keys that are older than their retention."""

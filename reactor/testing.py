@@ -229,6 +229,7 @@ class Rig:
         self.settle()
         self.host.stop()
         self.host.mark_alive()
+        self.host.send_rest()
         self.storage.close()
         self.is_open = False
 

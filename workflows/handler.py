@@ -74,7 +74,10 @@ class Handler(Generic[S]):
         is undone and the workflow is cancelled all the same."""
 
     def on_recover(self, w: Workflow[S]) -> None:
-        """A start found the workflow with nothing that would wake it: arm a timer again, from the state."""
+        """A start found the workflow Running, or with nothing that would wake it: arm what is missing, from the state.
+
+        Timers it still has keep their due times; ``w.timer_due(name)`` is None for one that is missing.
+        """
 
     def may(self, ctx: Context, workflow: Any, verb: str) -> bool | None:
         """Whether the caller may ``start``, ``signal`` or ``cancel`` this workflow (a row; None for ``start``).

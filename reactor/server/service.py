@@ -156,6 +156,7 @@ class Service:
             self.host.mark_alive()
         if self._reader is not None:
             await self._reader.close()
+        self.host.send_rest()
         self._storage.close()
         if self.directory is not None:
             self.directory.release()

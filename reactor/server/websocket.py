@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import orjson
 from websockets.datastructures import Headers
-from websockets.exceptions import NegotiationError
+from websockets.exceptions import NegotiationError, PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -30,6 +30,7 @@ from reactor.errors import Fault, ReactorError, SenderError
 from reactor.host import Host
 from reactor.server.frames import frame_text
 from reactor.session import CLOSE_STOPPING, CLOSE_UNSUPPORTED, Session
+from reactor.wire import native
 from reactor.wire.native import PROTOCOL
 
 _PATH = re.compile(r"/v1/database/([^/]+)/subscribe/?\Z")
@@ -96,7 +97,19 @@ class Connection(asyncio.Protocol):
                 self._frame(event)
             elif isinstance(event, Request):
                 self._handshake(event)
+        # A message that could not be taken is answered at once, and no turn follows that would send the answer.
+        self._serving.host.flush()
+        if protocol.parser_exc is not None:
+            self._say_too_large(protocol.parser_exc)
         self._send_protocol()
+
+    def _say_too_large(self, error: Exception) -> None:
+        """Name the limit before the protocol closes with 1009."""
+        if isinstance(error, PayloadTooBig) and self._session is not None and not self._session.is_closed:
+            limit = self._limits.message_bytes_max
+            refusal = SenderError("message_too_large", f"a message has at most {limit} bytes")
+            self._transport.write(frame_text(native.reply_error(None, refusal)))
+            self._serving.host.disconnect(self._session)
 
     def eof_received(self) -> None:
         """The client has closed its side."""

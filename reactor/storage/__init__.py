@@ -8,6 +8,7 @@ from reactor.storage.api import (
     Group,
     Storage,
     StorageEvents,
+    joined,
 )
 from reactor.storage.connection import OS_DISK, Connection, Disk, DiskError
 from reactor.storage.inline import InlineStorage
@@ -29,5 +30,6 @@ __all__ = [
     "ProcessStorage",
     "Storage",
     "StorageEvents",
+    "joined",
     "open_store",
 ]

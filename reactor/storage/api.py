@@ -11,6 +11,7 @@ row after the change, ``-n`` is followed by the key of a row that was deleted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 FORMAT_VERSION = 1
@@ -26,6 +27,26 @@ class Group(NamedTuple):
     first_seq: int
     last_seq: int
     payload: bytes
+
+
+def joined(groups: Sequence[Group]) -> Group:
+    """Neighbouring groups, oldest first, as one."""
+    if len(groups) == 1:
+        return groups[0]
+    first, last = groups[0].first_seq, groups[-1].last_seq
+    # Each payload is a msgpack array: its elements follow a head whose length depends on their number.
+    parts = [group.payload[_head_bytes(group.last_seq - group.first_seq + 1) :] for group in groups]
+    return Group(first, last, b"".join([_head(last - first + 1), *parts]))
+
+
+def _head_bytes(count: int) -> int:
+    return 1 if count < 16 else 3 if count < 1 << 16 else 5
+
+
+def _head(count: int) -> bytes:
+    if count < 16:
+        return bytes([0x90 | count])
+    return b"\xdc" + count.to_bytes(2, "big") if count < 1 << 16 else b"\xdd" + count.to_bytes(4, "big")
 
 
 class Alive(NamedTuple):

@@ -7,6 +7,8 @@ on a simulated disk. Connections are in autocommit mode: ``transaction`` writes 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +32,8 @@ _KINDS: dict[int, ErrorKind] = {
 
 ASIDE = ".aside"
 """What is added to the name of a database that cannot be used."""
+
+_COPY_BYTES = 1 << 20
 
 FETCH_ROWS = 2_000
 """Rows taken from SQLite at once while streaming: large enough that the loop around it costs nothing."""
@@ -76,6 +80,13 @@ class Disk(Protocol):
 
     def set_aside(self, path: str) -> None:
         """Rename the database at ``path``, if there is one, to ``path + ASIDE``, over what was there."""
+
+    def write_anew(self, path: str) -> None:
+        """Write the WAL beside ``path``, if there is one, once more as it is, and sync it.
+
+        A sync that failed may have left pages in the system's cache that look stored and are not; neither
+        reading nor another sync shows it. Only what is written again is certain. ``DiskError`` if that fails.
+        """
 
 
 class SqliteConnection:
@@ -150,6 +161,19 @@ class OsDisk:
             file = Path(path + suffix)
             if file.exists():
                 file.replace(path + ASIDE + suffix)
+
+    def write_anew(self, path: str) -> None:
+        """See ``Disk``."""
+        wal = Path(path + "-wal")
+        try:
+            if wal.exists():
+                with wal.open("r+b", buffering=0) as file:
+                    while data := file.read(_COPY_BYTES):
+                        file.seek(-len(data), os.SEEK_CUR)
+                        file.write(data)
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise DiskError(str(error), _FULL if error.errno == errno.ENOSPC else _IOERR) from error
 
 
 OS_DISK = OsDisk()

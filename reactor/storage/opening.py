@@ -1,6 +1,7 @@
 """Opening a store: what a start does before the first call.
 
-1. The log is opened; its format and its newest schema are checked against the declared tables.
+1. The log is opened; its format and its newest schema are checked against the declared tables. What an unclean
+   end left in a WAL is written anew before (see ``Disk.write_anew``).
 2. The projection is opened; a lost, damaged or foreign one is built anew from the log, if that reaches back
    to the first commit.
 3. The declared tables are taken over: a new schema version in the log first, then the SQL tables.
@@ -38,6 +39,7 @@ from reactor.storage.records import Record
 LOG_FILE = "log.db"
 PROJECTION_FILE = "projection.db"
 _FOLD_BYTES = 16 << 20
+_HISTORIES_MAX = 100
 
 Recent = list[tuple[int, list[tuple[str, Any]]]]
 
@@ -97,7 +99,7 @@ def open_store(
     """
     paths = Paths(directory)
     warnings: list[str] = []
-    log = open_log(paths, durability, disk)
+    log = open_log(paths, durability, disk, anew=True)
     fresh = not log.schemas
     projection: Projection | None = None
     try:
@@ -150,8 +152,8 @@ class Paths:
         self.projection = ":memory:" if directory is None else str(directory / PROJECTION_FILE)
 
 
-def open_log(paths: Paths, durability: Durability, disk: Disk) -> Log:
-    """The log, created if there is no store yet."""
+def open_log(paths: Paths, durability: Durability, disk: Disk, *, anew: bool = False) -> Log:
+    """The log, created if there is no store yet; with ``anew`` see ``Disk.write_anew``."""
     if not disk.exists(paths.log) and disk.exists(paths.projection):
         raise Refusal(
             "data_damaged",
@@ -159,6 +161,8 @@ def open_log(paths: Paths, durability: Durability, disk: Disk) -> Log:
             " from the same backup, or begin a new data directory.",
         )
     try:
+        if anew:
+            disk.write_anew(paths.log)
         return Log(disk.connect(paths.log), durability)
     except DiskError as error:
         raise _refusal(error, LOG_FILE) from error
@@ -199,9 +203,10 @@ def _usable_projection(paths: Paths, log: Log, disk: Disk, warnings: list[str]) 
 def _open_projection(paths: Paths, log: Log, disk: Disk) -> tuple[Projection | None, str]:
     connection = None
     try:
+        disk.write_anew(paths.projection)
         connection = disk.connect(paths.projection)
         projection = Projection(connection)
-        histories = {log.meta.get("history_id"), log.meta.get("history_before")}
+        histories = {log.meta.get("history_id"), *log.meta.get("histories_before", "").split()}
         if not projection.meta:
             reason = "it is empty"
         elif projection.meta.get("history_id") not in histories:
@@ -224,7 +229,9 @@ def _settle_history(log: Log, projection: Projection, clean: bool, new_history_i
     if history_id is None:
         log.set_meta(history_id=new_history_id)
     elif not clean and log.meta.get("durability") == "relaxed":
-        before = {"history_id": new_history_id, "history_before": history_id}
+        # The projection learns of a new history without a sync, so it may be several behind.
+        known = [*log.meta.get("histories_before", "").split(), history_id]
+        before = {"history_id": new_history_id, "histories_before": " ".join(known[-_HISTORIES_MAX:])}
         warnings.append("the last stop was not clean and durability was relaxed: answered calls may be lost")
         if ahead:
             log.clear(projection.reached_seq, **before)

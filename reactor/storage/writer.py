@@ -8,8 +8,8 @@ its sync; while it syncs, the next groups gather in the socket. A second thread 
 - A full disk: the transaction is undone, the reactor told, and every group dropped until the reactor says it
   has taken its commits back; then a tiny write, once a second, finds out when there is space again.
 - An I/O error: nothing is written any more. After a failed sync the system may have dropped the very pages that
-  were not written, so a second sync that succeeds proves nothing; only a new start, which reads what is really
-  there, can go on.
+  were not written, so a second sync that succeeds proves nothing; only a new start, which writes anew whatever
+  may be in doubt, can go on.
 - SIGINT, SIGTERM and SIGHUP are ignored: they may be sent to the whole process group, and the reactor
   decides when its writer ends.
 """

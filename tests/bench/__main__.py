@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 
 from tests.bench import bench_routing
 from tests.bench.bench_fanout import fanout
@@ -58,7 +59,12 @@ def main() -> int:
         print("\n".join(machine(plan.directory)), flush=True)
         for name in names:
             began = time.perf_counter()
-            BENCHMARKS[name](plan, report)
+            try:
+                BENCHMARKS[name](plan, report)
+            except Exception:
+                # The others are still worth having.
+                traceback.print_exc()
+                report.broken.append(f"{name} did not come to its end")
             report.note(f"({name}: {time.perf_counter() - began:.1f} s)")
     return report.finish()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactor import days
-from tests.bench.harness import Child, Plan, cpu_s, median, pss_bytes, reactor, rss_bytes, settle, tree
+from tests.bench.harness import Child, Plan, cpu_s, median, pss_bytes, reactor, rss_bytes, settle, sql, tree
 from tests.bench.load import call_frame, with_client
 from tests.bench.modules.parked import EFFECT
 from tests.bench.pairs import pair_rate
@@ -39,6 +39,9 @@ def parked(plan: Plan, report: Report) -> None:
             ready_s = crowded.start_s
             with_client(crowded, lambda client: client.call("look"))
             _reopened(report, many, ready_s, time.perf_counter() - opening, few.start_s)
+            # The question also starts the SQL reader, so that the processes below are all there are.
+            waiting = sql(crowded, "SELECT COUNT(*) FROM workflow WHERE status = 'Suspended'")[0][0]
+            report.check("reopened: workflows that wait", waiting == many, f"{waiting:,}")
             settle(crowded)
             _memory(report, crowded, empty, many - _FEW)
             _churn(plan, report, few, crowded, many)
@@ -170,6 +173,7 @@ def _churn_round(server: Child, seconds: float, pauses: _Pauses) -> tuple[float,
 
 def _idle(plan: Plan, report: Report, idle: Child, many: int) -> None:
     """CPU of all processes while nothing happens. Half a minute, so that all housekeeping is in it once."""
+    sql(idle, "SELECT COUNT(*) FROM workflow")
     settle(idle)
     seconds = plan.pick(32.0, 4.0)
     before, began = cpu_s(idle.pid), time.perf_counter()

@@ -15,6 +15,7 @@ from tests.bench.wire import Client
 
 _STARTERS = 8
 _FORMS = ("async", "threads")
+_MORE = (4, 40)
 _POLL_S = 0.05
 
 
@@ -27,10 +28,15 @@ def peers(plan: Plan, report: Report) -> None:
     length = plan.pick(10.0, 3.0)
     rates = {form: _dbos_rate(plan, form, length) for form in _FORMS}
     best = max(rates, key=lambda form: rates[form])
-    rate = _our_rate(plan, report, length)
+    rate = _our_rate(plan, report, length, _STARTERS, 1)
+    more = _our_rate(plan, report, length, *_MORE)
     report.ratio(
         "start + timer + finish", rate, "/s", rates[best], of="DBOS on SQLite WAL", at_least=50,
         notes=(f"DBOS {', '.join(f'{form} {found:,.0f} /s' for form, found in rates.items())}",),
+    )  # fmt: skip
+    report.ratio(
+        f"the same, {_MORE[0]} starters with {_MORE[1]} in flight", more, "/s", rates[best],
+        of=f"DBOS with {_STARTERS} starters",
     )  # fmt: skip
 
 
@@ -44,13 +50,13 @@ def _dbos_rate(plan: Plan, form: str, length_s: float) -> float:
         return _rate(int(child.hello["done"]), float(child.hello["elapsed_s"]))
 
 
-def _our_rate(plan: Plan, report: Report, length_s: float) -> float:
+def _our_rate(plan: Plan, report: Report, length_s: float, starters: int, in_flight: int) -> float:
     frame = call_frame("workflow_start", "buff", 7, None, {"effect": EFFECT, "duration_us": seconds(1)})
     with reactor("parked", plan.fresh("peers")) as server:
 
         async def run(client: Client) -> tuple[int, float]:
             begin = time.perf_counter()
-            result = await driven(server.port, server.path, [[frame]] * _STARTERS, in_flight=1, seconds=length_s)
+            result = await driven(server.port, server.path, [[frame]] * starters, in_flight=in_flight, seconds=length_s)
             while await client.call("live"):
                 await asyncio.sleep(_POLL_S)
             return result.done, time.perf_counter() - begin

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reactor.storage.opening import LOG_FILE
-from tests.bench.harness import Child, Plan, echo, median, percentile, plain, reactor, settle, sql
+from tests.bench.harness import Child, Plan, cpu_s, echo, median, own_cpu_s, percentile, plain, reactor, settle, sql
 from tests.bench.load import Result, call_frame, drive
 from tests.bench.modules.bank import ACCOUNTS, OPENING_BALANCE
 from tests.bench.plain import synced_database
@@ -65,11 +65,14 @@ def transfer(plan: Plan, report: Report) -> None:
     ):
         rounds = (("echo", echoing, even), ("uniform", bank, even), ("zipf", bank, skewed), ("plain", simple, even))
         run_load(bank, even, 0.3)
+        settle(bank)
+        before = {server: (own_cpu_s(server.pid), cpu_s(server.pid)) for server in (echoing, bank)}
         for _ in range(plan.rounds):
             for name, server, work in rounds:
                 settle(bank, simple)
                 found[name].append(run_load(server, work, plan.seconds))
         settle(bank)
+        used = {server: _cpu_since(server, before[server]) for server in before}
         total = sql(bank, "SELECT SUM(balance) FROM account")[0][0]
     rates = {name: median([r.rate for r in results]) for name, results in found.items()}
     latency = {name: _middle(results).shown for name, results in found.items()}
@@ -85,9 +88,22 @@ def transfer(plan: Plan, report: Report) -> None:
         "transfer beside plain server", rates["uniform"], "/s", rates["plain"], of="websockets + SQLite FULL",
         at_least=10, notes=(f"(plain {latency['plain']})",),
     )  # fmt: skip
+    calls = sum(r.done for name in ("uniform", "zipf") for r in found[name])
+    echoed = sum(r.done for r in found["echo"])
+    reactor_us, writer_us = (share / calls * 1e6 for share in used[bank])
+    report.note(
+        f"CPU a call: reactor {reactor_us:.1f} µs, its writer {writer_us:.1f} µs; "
+        f"echo {used[echoing][0] / echoed * 1e6:.1f} µs (tells more than the rates when others use the machine)"
+    )
     failed = sum(result.errors for results in found.values() for result in results)
     report.check("transfer: calls refused", failed == 0, f"{failed:,}")
     report.check("transfer: sum of balances", total == ACCOUNTS * OPENING_BALANCE, f"{total:,}")
+
+
+def _cpu_since(server: Child, before: tuple[float, float]) -> tuple[float, float]:
+    """CPU seconds of the process itself, and of its helpers, since ``before``."""
+    own = own_cpu_s(server.pid) - before[0]
+    return own, cpu_s(server.pid) - before[1] - own
 
 
 def _middle(results: list[Result]) -> Result:

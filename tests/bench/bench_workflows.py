@@ -5,7 +5,7 @@ from __future__ import annotations
 from reactor import days
 from tests.bench.bench_transfer import CONNECTIONS, run_load, uniform
 from tests.bench.harness import Plan, median, reactor, settle, sql
-from tests.bench.load import call_frame
+from tests.bench.load import Result, call_frame
 from tests.bench.modules.parked import EFFECT
 from tests.bench.report import Report
 
@@ -26,7 +26,8 @@ def start(plan: Plan, report: Report) -> None:
     """`workflow_start` of a built-in type that arms one timer, durable, with the load of the transfers."""
     report.heading("workflow_start with one timer, durable")
     work, transfers = starts(), uniform()
-    found, beside = [], []
+    found: list[Result] = []
+    beside: list[Result] = []
     with reactor("parked", plan.fresh("starts")) as flows, reactor("bank", plan.fresh("bank")) as bank:
         run_load(flows, work, 0.2)
         before = sql(flows, "SELECT COUNT(*) FROM workflow")[0][0]

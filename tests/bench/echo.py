@@ -24,14 +24,13 @@ ANSWER = b'{"id":12345,"ok":null,"seq":1234567}'
 
 
 class EchoHost:
-    """Stands where the host stands: lets everyone in, answers everything, writes once per turn of the loop."""
+    """Stands where the host stands: lets everyone in, answers everything, writes once per read."""
 
     limits = DEFAULT_LIMITS
     database = "bank"
 
     def __init__(self) -> None:
         self._dirty: list[Session] = []
-        self._loop = asyncio.get_running_loop()
 
     def connect(self, session: Session) -> None:
         """Answer whatever comes."""
@@ -50,12 +49,11 @@ class EchoHost:
         session.is_closed = True
 
     def flush_later(self, session: Any) -> None:
-        """Write at the end of this turn of the loop."""
-        if not self._dirty:
-            self._loop.call_soon(self._flush)
+        """Remember who has something to send."""
         self._dirty.append(session)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Called by a connection when it has taken what it read: one write for all its answers."""
         dirty, self._dirty = self._dirty, []
         for session in dirty:
             out, session.outgoing = session.outgoing, []
@@ -76,11 +74,11 @@ async def serve(announce: Callable[[int], None]) -> None:
     announce(listening.getsockname()[1])
     config = uvicorn.Config(
         app,
-        ws=connection,
+        ws=connection,  # type: ignore[arg-type]
         http="httptools",
         lifespan="off",
         log_level=logging.WARNING,
-        log_config=None,  # type: ignore[arg-type]
+        log_config=None,
     )
     await uvicorn.Server(config).serve(sockets=[listening])
 

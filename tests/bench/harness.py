@@ -220,12 +220,17 @@ def tree(pid: int) -> list[int]:
 
 def cpu_s(pid: int) -> float:
     """CPU seconds used so far by a process and its descendants."""
-    total = 0
+    total = 0.0
     for member in tree(pid):
         with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-    return total * _TICK_S
+            total += own_cpu_s(member)
+    return total
+
+
+def own_cpu_s(pid: int) -> float:
+    """CPU seconds used so far by one process alone."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
 def rss_bytes(pid: int) -> int:

@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSConfig  # type: ignore[import-not-found, unused-ignore]
 
 from tests.bench.serve import tell
 
@@ -21,14 +22,14 @@ from tests.bench.serve import tell
 _THREADS = 512
 
 
-@DBOS.workflow()
+@DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]
 def wait(entity: int) -> int:
     """Wait a second."""
     DBOS.sleep(1.0)
     return entity
 
 
-@DBOS.workflow()
+@DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]
 async def wait_async(entity: int) -> int:
     """Wait a second."""
     await DBOS.sleep_async(1.0)
@@ -36,10 +37,10 @@ async def wait_async(entity: int) -> int:
 
 
 def _threads(seconds: float, starters: int) -> tuple[int, float, float]:
-    handles: list[list[object]] = [[] for _ in range(starters)]
+    handles: list[list[Any]] = [[] for _ in range(starters)]
     begin = time.perf_counter()
 
-    def run(kept: list[object]) -> None:
+    def run(kept: list[Any]) -> None:
         while time.perf_counter() - begin < seconds:
             kept.append(DBOS.start_workflow(wait, len(kept)))
 
@@ -51,15 +52,15 @@ def _threads(seconds: float, starters: int) -> tuple[int, float, float]:
     started = time.perf_counter() - begin
     for kept in handles:
         for handle in kept:
-            handle.get_result()  # type: ignore[attr-defined]
+            handle.get_result()
     return sum(map(len, handles)), started, time.perf_counter() - begin
 
 
 async def _tasks(seconds: float, starters: int) -> tuple[int, float, float]:
-    handles: list[list[object]] = [[] for _ in range(starters)]
+    handles: list[list[Any]] = [[] for _ in range(starters)]
     begin = time.perf_counter()
 
-    async def run(kept: list[object]) -> None:
+    async def run(kept: list[Any]) -> None:
         while time.perf_counter() - begin < seconds:
             kept.append(await DBOS.start_workflow_async(wait_async, len(kept)))
 
@@ -67,7 +68,7 @@ async def _tasks(seconds: float, starters: int) -> tuple[int, float, float]:
     started = time.perf_counter() - begin
     for kept in handles:
         for handle in kept:
-            await handle.get_result()  # type: ignore[attr-defined]
+            await handle.get_result()
     return sum(map(len, handles)), started, time.perf_counter() - begin
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from client.core import ClientCore
@@ -10,6 +11,10 @@ from client.messages import CommitApplied, Event, Restored, SetApplied, SetClose
 from client.mirror import View
 from client.rows import Row
 from tests.client.modelserver import ModelServer, ModelSession
+
+ZONE_0 = "SELECT * FROM monster WHERE zone = 0"
+ZONE_1 = "SELECT * FROM monster WHERE zone = 1"
+ALL = "SELECT * FROM monster"
 
 
 class Shadow:
@@ -127,3 +132,8 @@ def connected() -> Rig:
 def plain(changes: list[Change]) -> list[tuple[Any, Any]]:
     """Changes as pairs of plain tuples."""
     return [(c.old and tuple(c.old), c.new and tuple(c.new)) for c in changes]
+
+
+def sent(core: ClientCore) -> list[Any]:
+    """What the core wants sent, as values."""
+    return [json.loads(message) for message in core.bytes_to_send()]

@@ -1,4 +1,4 @@
-"""What the tests of the core share: a small game, a storage that is told when to sync, a guard that is told when to bite."""
+"""What the tests of the core share: a small game, a storage told when to sync, a guard told when to bite."""
 
 from __future__ import annotations
 

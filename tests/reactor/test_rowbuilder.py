@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.columns import TYPES, enum_type
+from reactor.columns import TYPES, Column, enum_type
 from reactor.rowbuilder import compile_builder
-from reactor.schema import Column, TableSchema, declare_table, primary_key, row_class
+from reactor.schema import TableSchema, declare_table, primary_key, row_class
 
 
 class Colour(enum.StrEnum):
@@ -43,33 +43,17 @@ def test_built_rows_hold_what_the_column_check_returns(kind: Any, optional: bool
         assert repr(build(id=1, c=value).c) == repr(expected)
 
 
-class Names:
-    """Columns named like the things the generated code uses."""
-
-    build: int = primary_key()
-    type: str = "t"
-    int: float = 1.5
-    str: bytes = b""
-    bool: bool = True
-    float: str | None = None
-    bytes: Any = None
-
-    __annotations__ = {
-        "build": TYPES["i64"].python,
-        "type": TYPES["text"].python,
-        "int": TYPES["f64"].python,
-        "str": TYPES["bytes"].python,
-        "bool": TYPES["bool"].python,
-        "float": TYPES["text"].python | None,
-        "bytes": TYPES["i64"].python | None,
-        "self": TYPES["i64"].python,
-        "columns": TYPES["i64"].python,
-    }
+_NAMES = {
+    "build": int, "type": str, "int": float, "str": bytes, "bool": bool, "float": str | None, "bytes": int | None,
+    "self": int, "columns": int,
+}  # fmt: skip
+_DEFAULTS = {"build": primary_key(), "type": "t", "int": 1.5, "str": b"", "bool": True}
 
 
 def test_columns_may_be_called_like_builtins() -> None:
     """A column named ``type`` is the commonest of all in a game."""
-    build = compile_builder(declare_table(Names))
+    names = type("Names", (), {"__annotations__": _NAMES, **_DEFAULTS})
+    build = compile_builder(declare_table(names))
     row = build(build=1, type="boss", int=2, bytes=3, self=4, columns=5)
     assert (row.type, row.int, row.str, row.bool, row.float, row.bytes, row.self, row.columns) == (
         "boss", 2.0, b"", True, None, 3, 4, 5,

@@ -370,6 +370,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = _new()
         self.store.load(rows)
         self.model = dict(self.committed)
+        self.stored, self.states = [], [self.committed]
         self.given = set(self.committed)
         self.store.begin()
 

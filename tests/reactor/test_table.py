@@ -22,7 +22,7 @@ class Monster:
     zone: int = 0
     hp: int | None = 10
     name: str | None = None
-    state: Json = None
+    state: Json = 0
 
 
 class Small:

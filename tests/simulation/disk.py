@@ -152,6 +152,17 @@ class SimulatedDisk:
             if path + suffix in self.files:
                 self.files[path + ASIDE + suffix] = self.files.pop(path + suffix)
 
+    def write_anew(self, path: str) -> None:
+        """See ``reactor.storage.Disk``."""
+        file = self.files.get(path + "-wal")
+        if file is not None:
+            try:
+                self.check("write")
+                file.change(_Change(0, bytes(file.content)))
+                self.sync(file)
+            except apsw.Error as error:
+                raise _disk_error(error) from error
+
     # -- what goes wrong ---------------------------------------------------------------------
 
     def fail(self, operation: Operation, kind: Kind, after: int, count: int = 1) -> None:
@@ -218,6 +229,15 @@ class SimulatedDisk:
                 fault[2] -= 1
                 if -fault[3] <= fault[2] < 0:
                     raise _error(_CODES[operation, fault[1]])
+
+    def sync(self, file: _File) -> None:
+        """Make the changes of a file certain, or never, if the sync is one to fail."""
+        try:
+            self.check("sync")
+        except apsw.Error:
+            file.sync_failed()
+            raise
+        file.sync()
 
     def check_live(self) -> None:
         """Refuse whatever a dead process still tries."""
@@ -303,12 +323,7 @@ class _Handle:
     def xSync(self, flags: int) -> None:
         # A dead process does not sync; that is no failed sync, the writes are as uncertain as they were.
         self._disk.check_live()
-        try:
-            self._disk.check("sync")
-        except apsw.Error:
-            self._file.sync_failed()
-            raise
-        self._file.sync()
+        self._disk.sync(self._file)
 
     def xFileSize(self) -> int:
         return len(self._file.content)

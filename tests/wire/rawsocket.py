@@ -34,6 +34,7 @@ class RawSocket:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.send = connection.sendall
+        self.greeting: dict[str, Any] = {}
         self._rest = bytearray()
 
     def until(self, end: bytes) -> bytes:
@@ -100,7 +101,7 @@ class RawSocket:
 
 @contextmanager
 def raw(server: Server, *, receive_bytes: int | None = None, early: bytes = b"") -> Iterator[RawSocket]:
-    """A connection after its handshake and greeting; ``early`` is sent along with the handshake."""
+    """A connection after its handshake and greeting; ``early`` is sent before the greeting is read."""
     connection = socket.socket()
     if receive_bytes is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -112,10 +113,10 @@ def raw(server: Server, *, receive_bytes: int | None = None, early: bytes = b"")
             f"GET /v1/database/{server.database}/subscribe HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
-        connection.sendall(head.encode() + early)
+        connection.sendall(head.encode())
         wire = RawSocket(connection)
         if not wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 101"):
             raise RuntimeError("the handshake was refused")
-        if "hello" not in wire.messages(1)[0]:
-            raise RuntimeError("there was no greeting")
+        connection.sendall(early)
+        wire.greeting = wire.messages(1)[0]
         yield wire

@@ -79,8 +79,9 @@ def clean_environment(more: dict[str, str] | None = None) -> dict[str, str]:
 class Server:
     """One running ``reactor run``. ``start`` again after it has ended to serve the same files once more."""
 
-    def __init__(self, module: Path, data_dir: Path, *, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, module: Path, data_dir: Path, *, arguments: Sequence[str] = (), listen_port: int = 0) -> None:
         self.module = module
+        self.listen_port = listen_port
         self.data_dir = data_dir
         self.arguments = list(arguments)
         self.log = data_dir.parent / f"{data_dir.name}.log"
@@ -101,6 +102,13 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait for the ready line; raises with the log when it ends instead."""
+        self.spawn()
+        self.wait_ready()
+
+    def spawn(self) -> None:
+        """Start it and do not wait."""
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "reactor", "run", str(self.module), *self._placed(), *self.arguments],
@@ -111,13 +119,16 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+    def wait_ready(self) -> None:
+        """Wait for the ready line of a spawned one."""
         ready = orjson.loads(self._first_line())["ready"]
         self.port = int(ready["url"].rpartition(":")[2])
         self.database = ready["database"]
 
     def _placed(self) -> list[str]:
         place = [] if "--in-memory" in self.arguments else ["--data-dir", str(self.data_dir)]
-        return ["--listen", "127.0.0.1:0", "--json-logs", *place]
+        return ["--listen", f"127.0.0.1:{self.listen_port}", "--json-logs", *place]
 
     def _first_line(self) -> bytes:
         process = self._process
@@ -279,7 +290,7 @@ class Wire:
         """The value of an answer that is not an error."""
         answer = self.ask(**message)
         if "error" in answer:
-            raise RuntimeError(f"{message}: {answer['error']}")
+            raise RuntimeError(f"{str(message)[:500]}: {answer['error']}")
         return answer["ok"]
 
     def code(self, **message: Any) -> str:

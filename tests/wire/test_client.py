@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,17 @@ from client import (
     ConnectFailed,
     ConnectionClosed,
     ConnectionLost,
-    ConstraintFailed,
     Forbidden,
-    Row,
     SenderMistake,
     State,
     StateChange,
     aio,
     blocking,
 )
+from tests.client.network import WITHIN_S, Shadow, mirrored, relay, until_commit
+from tests.client.parity import parity_script
 from tests.wire.serving import PLAYGROUND, Server
 
-WITHIN_S = 30.0
 QUICK = Backoff(first_s=0.01, cap_s=0.05)
 
 
@@ -56,111 +53,9 @@ def connect(server: Server, **options: Any) -> aio.Connection:
     return aio.connect(server.url, server.database, backoff=QUICK, **options)
 
 
-class Until:
-    """Waits for a condition over what callbacks tell, without sleeping."""
-
-    def __init__(self) -> None:
-        self._changed = asyncio.Event()
-
-    def __call__(self, *_: object) -> None:
-        self._changed.set()
-
-    async def holds(self, condition: Callable[[], bool]) -> None:
-        """Return once it holds; fails after a while."""
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-
-def until_commit(c: aio.Connection) -> Until:
-    """An ``Until`` that looks again after each commit and each change of state."""
-    until = Until()
-    c.on_commit(until)
-    c.on_state(until)
-    return until
-
-
-class Relay:
-    """A TCP relay whose connections can be cut without a word."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._pipes: list[asyncio.StreamWriter] = []
-        self.port = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry the bytes of one connection both ways."""
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._pipes += [writer, far_writer]
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    def cut(self) -> None:
-        """Break every connection, losing what is under way."""
-        for writer in self._pipes:
-            writer.transport.abort()
-        self._pipes.clear()
-
-
-@asynccontextmanager
-async def relay(server: Server) -> AsyncIterator[Relay]:
-    """A relay in front of a server."""
-    relayed = Relay(server.port)
-    listening = await asyncio.start_server(relayed.serve, "127.0.0.1", 0)
-    relayed.port = listening.sockets[0].getsockname()[1]
-    try:
-        yield relayed
-    finally:
-        relayed.cut()
-        listening.close()
-
-
-class Shadow:
-    """Rows by id as callbacks alone tell; a row delivered twice as new fails at once."""
-
-    def __init__(self, c: aio.Connection | blocking.Connection, table: str) -> None:
-        self.rows: dict[Any, Row] = {}
-        self.faults: list[str] = []
-        c.table(table).on_insert(self.inserted)
-        c.table(table).on_update(self.updated)
-        c.table(table).on_delete(self.deleted)
-
-    def inserted(self, row: Row) -> None:
-        """A row that must not be there yet."""
-        if row.id in self.rows:
-            self.faults.append(f"{row} came twice")
-        self.rows[row.id] = row
-
-    def updated(self, old: Row, new: Row) -> None:
-        """A row that must be there as it was."""
-        if self.rows.get(new.id) != old or old == new:
-            self.faults.append(f"{old} -> {new}, but there was {self.rows.get(new.id)}")
-        self.rows[new.id] = new
-
-    def deleted(self, old: Row) -> None:
-        """A row that must be there."""
-        if self.rows.pop(old.id, None) != old:
-            self.faults.append(f"{old} left, but it was not there")
-
-
 def table_rows(server: Server, where: str = "") -> list[tuple[Any, ...]]:
     """What the table really holds, asked over another door."""
     return [tuple(row) for row in server.rows(f"SELECT * FROM item {where} ORDER BY id")]
-
-
-def mirrored(c: aio.Connection | blocking.Connection) -> list[tuple[Any, ...]]:
-    """What the mirror holds."""
-    return sorted(tuple(row) for row in c.table("item"))
 
 
 # -- doors ---------------------------------------------------------------------------------------
@@ -212,50 +107,6 @@ def test_a_module_can_refuse_a_connection(server: Server) -> None:
 
 
 # -- the same script on both faces ---------------------------------------------------------------
-
-
-async def maybe(value: Any) -> Any:
-    """Await what is awaitable: lets one script run on both faces."""
-    return await value if inspect.isawaitable(value) else value
-
-
-async def parity_script(c: Any, told: list[Any]) -> None:
-    """Everything the API offers, with what is observed noted in ``told``."""
-    zone = ["SELECT * FROM item WHERE zone = 7", "SELECT * FROM item WHERE name = 'bow'"]
-    live = await maybe(
-        c.subscribe(
-            zone,
-            on_insert=lambda row: told.append(("+", row.name)),
-            on_update=lambda old, new: told.append(("~", old.zone, new.zone)),
-            on_delete=lambda old: told.append(("-", old.name)),
-        )
-    )
-    c.on_commit(lambda commit: told.append(("commit", len(commit.changes))))
-    first = await maybe(c.call("add", "axe", 7))
-    bow = await maybe(c.call_by_name("add", {"name": "bow", "zone": 2, "text": b"bytes"}))
-    told.append(bow - first)
-    added = await maybe(c.batch([("add", ["cap", 7]), ("add", {"name": "dye", "zone": 7})]))
-    told.append([item - first for item in added])
-    await maybe(c.call("set_zone", bow, 7))
-    await maybe(c.call("set_zone", first, 1))
-    told.append(await maybe(c.call("add", "elf", 7, key="k1")) == await maybe(c.call("add", "elf", 7, key="k1")))
-    for reducer, args in (("add", ["axe"]), ("add", []), ("nothing", []), ("refuse_late", []), ("set_zone", [0, 1])):
-        try:
-            await maybe(c.call(reducer, *args))
-        except CallFailed as error:
-            told.append((type(error).__name__, error.code, sorted(error.details)))
-    try:
-        await maybe(c.batch([("add", ["fig"]), ("add", ["axe"])]))
-    except ConstraintFailed as error:
-        told.append((error.code, error.details["index"]))
-    result = await maybe(c.sql("SELECT name, zone FROM item WHERE zone = :zone ORDER BY name", {"zone": 7}))
-    told.append((result.columns, result.rows, result.dicts()[0]))
-    told.append([row.name for row in live.rows])
-    await maybe(live.unsubscribe())
-    told.append((live.is_active, live.rows, len(c.table("item"))))
-    for name in ("axe", "bow", "cap", "dye", "elf"):
-        item = (await maybe(c.sql("SELECT id FROM item WHERE name = ?", [name]))).rows[0][0]
-        await maybe(c.call("remove", item))
 
 
 def test_both_faces_do_the_same(tmp_path: Path) -> None:
@@ -358,6 +209,34 @@ def test_bad_subscription_harms_nothing_else(server: Server) -> None:
         assert c.call("work", 1) == 0
 
 
+def test_everything_at_once(server: Server) -> None:
+    """P4: sets that come and go, SQL and clocks between hundreds of commits: order holds, no row is lost."""
+
+    async def script() -> None:
+        async with connect(server) as writer, connect(server) as c:
+            shadow = Shadow(c, "item")
+            items = await writer.batch([("add", [f"busy {n}", 50]) for n in range(20)])
+            base = await c.subscribe("SELECT * FROM item WHERE zone = 50")
+
+            async def busy(number: int) -> None:
+                for turn in range(25):
+                    live = await c.subscribe(f"SELECT * FROM item WHERE zone = {50 + (turn + number) % 3}")
+                    await asyncio.gather(c.sql("SELECT 1"), live.unsubscribe(), c.time())
+
+            working = asyncio.gather(*(busy(number) for number in range(4)))
+            moves = 0
+            while not working.done():
+                moves += 1
+                calls = [writer.post("set_zone", items[n * moves % 20], 50 + (n + moves) % 3) for n in range(100)]
+                await asyncio.gather(*calls)
+            await working
+            await c.call("set_zone", items[0], 50)
+            assert [tuple(row) for row in base.rows] == table_rows(server, "WHERE zone = 50") == mirrored(c)
+            assert not shadow.faults
+
+    run(script())
+
+
 def test_answers_come_in_order(server: Server) -> None:
     """A28: a hundred calls of mixed cost and SQL on their way at once are answered in the order they were sent."""
 
@@ -399,7 +278,7 @@ def test_cut_during_a_thousand_changes(server: Server) -> None:
     """A35: the socket is cut again and again during 1,000 changes; nothing comes twice, nothing is missed."""
 
     async def script() -> None:
-        async with relay(server) as relayed, connect(server) as writer:
+        async with relay(server.port) as relayed, connect(server) as writer:
             url = f"ws://127.0.0.1:{relayed.port}"
             async with aio.connect(url, server.database, backoff=QUICK) as c:
                 until = until_commit(c)

@@ -535,10 +535,11 @@ def test_hooks_run_for_those_whom_a_crash_cut_off(own: Server) -> None:
 
 def test_a_timer_survives_kill_9(own: Server) -> None:
     """P3: due while nobody was there, it fires once after the next start, with its own due time."""
-    own.call("set_bell", 400_000)
+    assert own.rows("SELECT 1") == [[1]]  # so that the next query need not start the reader first
+    own.call("set_bell", 1_000_000)
     due = own.rows("SELECT scheduled_at FROM bell")[0][0]
     own.kill_group()
-    time.sleep(0.6)
+    time.sleep(max(0, due / 1e6 - time.time()) + 0.2)
     own.start()
     assert eventually(lambda: own.rows("SELECT due_at FROM ledger") == [[due]])
     assert own.rows("SELECT COUNT(*) FROM bell") == [[0]]

@@ -34,7 +34,8 @@ class Nap(Handler[NapState]):
         w.complete({"due_at": timer.due_at, "fired_at": timer.fired_at})
 
     def on_recover(self, w: Workflow[NapState]) -> None:
-        w.timer("wake", after_us=0)
+        if w.timer_due("wake") is None:
+            w.timer("wake", after_us=0)
 
 
 class CounterState(msgspec.Struct):

@@ -37,7 +37,7 @@ class LongerState(BuffState):
     extra: int = 0
 
 
-class LongerBuff(Buff, Handler[LongerState]):  # type: ignore[misc]
+class LongerBuff(Buff, Handler[LongerState]):
     pass
 
 
@@ -87,7 +87,7 @@ def test_what_a_declaration_becomes() -> None:
     state = CounterState(3, ["a"])
     assert made.encode_state(state) == '{"total":3,"log":["a"]}'
     assert made.decode_state(made.encode_state(state)) == state
-    with pytest.raises(StateError, match="the stored state of counter cannot be read: .*total"):
+    with pytest.raises(StateError, match=r"the stored state of counter cannot be read: .*total"):
         made.decode_state('{"total":"x"}')
 
 

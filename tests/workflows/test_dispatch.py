@@ -26,7 +26,12 @@ def test_a_started_workflow_waits(make_rig: MakeRig) -> None:
     assert (row.created_at, row.updated_at, row.sequence) == (now, now, 1)
     assert (row.result, row.error_message, row.waits, row.parent_id) == (None, None, None, None)
     (timer,) = rig.rows("workflow_timer")
-    assert (timer.workflow_id, timer.name, timer.scheduled_at, timer.clock) == (workflow_id, "wake", now + 5_000, "wall")
+    assert (timer.workflow_id, timer.name, timer.scheduled_at, timer.clock) == (
+        workflow_id,
+        "wake",
+        now + 5_000,
+        "wall",
+    )
     assert (timer.cancelled, timer.generation, timer.armed_at) == (False, 1, now)
 
 

@@ -177,8 +177,7 @@ def test_remaining_time_is_exact(make_rig: MakeRig) -> None:
         (lambda w: w.timer("a", after_us=1, at=1), "give after_us or at, not both"),
         (lambda w: w.timer("a", interval_us=999), "an interval of 999 µs is below 1000"),
         (lambda w: w.timer("a", after_us=1, catch_up=CatchUp.DROP_IF_LATE), "drop_if_late needs drop_after_us"),
-        (lambda w: w.timer("a", after_us=1, clock="moon"), "there is no clock 'moon'"),
-        (lambda w: (w.complete(), w.timer("a", after_us=1)), "has ended in this step .Completed.; it cannot arm"),
+        (lambda w: (w.complete(), w.timer("a", after_us=1)), "has ended in this step (Completed); it cannot arm"),
         (lambda w: (w.complete(), w.complete()), "it cannot be completed"),
         (lambda w: (w.fail("x"), w.complete()), "it cannot be completed"),
         (lambda w: w.complete(object()), "TypeError: Encoding objects of type object"),
@@ -188,12 +187,8 @@ def test_what_cannot_be_meant_fails_the_workflow_with_the_reason(make_rig: MakeR
     """REQ-19: zero periods, typos in names, work after the end."""
     rig = make_rig(Scripted)
     workflow_id = run(rig, lambda w: None, act)
-    try:
-        assert rig.call("workflow_signal", workflow_id, "go") == "Failed"
-        message = rig.row("workflow", workflow_id).error_message
-    except Exception as error:  # a SenderError of the reactor is the caller's
-        message = str(error)
-    assert reason.replace(".Completed.", "(Completed)") in message
+    assert rig.call("workflow_signal", workflow_id, "go") == "Failed"
+    assert reason in rig.row("workflow", workflow_id).error_message
 
 
 def test_failing_on_purpose_keeps_what_the_step_did(make_rig: MakeRig) -> None:

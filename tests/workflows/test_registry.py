@@ -21,7 +21,9 @@ def test_types_stand_in_the_order_of_registration() -> None:
 
 def test_an_unknown_type_is_named_with_the_way_out() -> None:
     """A45: the error names the type, those that are known, and how to register one."""
-    with pytest.raises(SenderError, match=r"'nope'; registered are nap, counter. Add .*WorkflowEngine\(types=") as caught:
+    with pytest.raises(
+        SenderError, match=r"'nope'; registered are nap, counter. Add .*WorkflowEngine\(types="
+    ) as caught:
         Registry([Nap, Counter]).require("nope")
     assert caught.value.code == "unknown_type"
     assert caught.value.details == {"workflow_type": "nope", "known_types": ["nap", "counter"]}

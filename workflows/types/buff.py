@@ -169,11 +169,11 @@ class Buff(Handler[BuffState]):
         return {"outcome": "cancelled", "stacks": w.state.stacks}
 
     def on_recover(self, w: Workflow[BuffState]) -> None:
-        """Arm the timers again: the end where it was, the ticks in their phase."""
+        """Arm what is missing: the end where it was, the ticks in their phase."""
         state = w.state
-        if state.ends_at is not None:
+        if state.ends_at is not None and w.timer_due("expire") is None:
             w.timer("expire", at=state.ends_at)
-        if state.tick_us is not None and state.ticks_from is not None:
+        if state.tick_us is not None and state.ticks_from is not None and w.timer_due("tick") is None:
             gone = max(w.time() - state.ticks_from, 0) // state.tick_us
             w.timer("tick", at=state.ticks_from + (gone + 1) * state.tick_us, interval_us=state.tick_us)
 

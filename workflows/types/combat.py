@@ -187,9 +187,11 @@ class Combat(Handler[CombatState]):
         return {"outcome": "cancelled"}
 
     def on_recover(self, w: Workflow[CombatState]) -> None:
-        """No timer though there should be one: the turn begins again."""
-        self._rest_leash(w)
-        w.timer("turn", after_us=w.state.turn_us)
+        """Where a timer is missing, the turn or the leash begins again."""
+        if w.timer_due("leash") is None:
+            self._rest_leash(w)
+        if w.timer_due("turn") is None:
+            w.timer("turn", after_us=w.state.turn_us)
 
     # -- turns -------------------------------------------------------------------------------
 

@@ -161,8 +161,8 @@ class NpcPatrol(Handler[PatrolState]):
             self._resume(w)
 
     def on_recover(self, w: Workflow[PatrolState]) -> None:
-        """It has no timer though it should: begin the leg or the wait again."""
-        if w.step != "interrupted":
+        """If it has no timer though it should: begin the leg or the wait again."""
+        if w.step != "interrupted" and not w.has_timer():
             self._go_on(w, self._whole_us(w.state))
 
     # -- legs and waits ------------------------------------------------------------------------

@@ -170,8 +170,8 @@ class Production(Handler[ProductionState]):
         return {"refund": amount, "produced": w.state.produced}
 
     def on_recover(self, w: Workflow[ProductionState]) -> None:
-        """No timer though there should be one: the step begins again."""
-        if not w.state.reasons:
+        """If it has no timer though it should: the step begins again."""
+        if not w.state.reasons and not w.has_timer():
             self._begin_step(w)
 
     def refund(self, state: ProductionState) -> int:

@@ -72,7 +72,8 @@ class Respawn(Handler[RespawnState]):
 
     def on_recover(self, w: Workflow[RespawnState]) -> None:
         """Due when it was due."""
-        w.timer("due", at=w.state.due_at)
+        if w.timer_due("due") is None:
+            w.timer("due", at=w.state.due_at)
 
     def may(self, ctx: Context, workflow: Any, verb: str) -> bool | None:
         """No client interrupts it, not even the one that started it."""

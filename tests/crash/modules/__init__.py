@@ -1,0 +1,1 @@
+"""The module that is killed again and again."""

@@ -1,0 +1,100 @@
+"""Clean-up of what ended long ago, and firing timers by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reactor import SenderError, days, milliseconds, seconds
+from reactor.messages import Call, Caller
+from reactor.testing import OWNER, Rig
+from tests.workflows.conftest import MakeRig
+from tests.workflows.samples import Counter, Nap, Ticker
+from workflows import Status
+
+
+def test_cleanup_removes_what_is_ended_and_old_with_all_that_belongs_to_it(make_rig: MakeRig) -> None:
+    """A105: only terminal and older; no orphan rows; the count; a reference of the last id goes too."""
+    rig = make_rig(Nap, Counter, audit=True)
+    alice = "a" * 32
+    old = rig.call("workflow_start", "nap", None, None, {"delay_us": seconds(1)}, sender=alice)
+    parked = rig.start("counter")
+    cancelled = rig.start("counter")
+    rig.call("workflow_cancel", cancelled, "x")
+    rig.advance(days(8))
+    young = rig.start("nap", payload={"delay_us": 0})
+    rig.advance(0)
+    assert rig.row("workflow", old).status is Status.COMPLETED
+    assert rig.call("cleanup_old_workflows", 7) == {"removed": 2, "more": False}
+    assert [row.id for row in rig.rows("workflow")] == [parked, young]
+    assert {e.workflow_id for e in rig.rows("workflow_event")} == {parked, young}
+    assert rig.call("workflow_last_id", sender=alice) is None
+    assert rig.call("cleanup_old_workflows", 7) == {"removed": 0, "more": False}
+
+
+def test_cleanup_takes_a_bounded_batch_oldest_first(make_rig: MakeRig) -> None:
+    """A105, B76: a thousand a call, and word that there are more."""
+    rig = make_rig(Counter)
+
+    def fill(ctx: Any) -> None:
+        for _ in range(1_500):
+            ctx.workflows.signal(ctx.workflows.start("counter"), "finish")
+
+    rig.run(fill)
+    rig.advance(days(1) + 1)
+    assert rig.call("cleanup_old_workflows", 1) == {"removed": 1_000, "more": True}
+    assert rig.rows("workflow")[0].id == 1_001
+    assert rig.call("cleanup_old_workflows", 1) == {"removed": 500, "more": False}
+
+
+@pytest.mark.parametrize("given", [-1, "seven", 1e400])
+def test_cleanup_wants_a_number_of_days(make_rig: MakeRig, given: Any) -> None:
+    """Nothing is removed on a misunderstanding."""
+    rig = make_rig(Nap)
+    with pytest.raises(SenderError) as caught:
+        rig.call("cleanup_old_workflows", given)
+    assert caught.value.code == "bad_arguments"
+
+
+def behind(rig: Rig, reducer: str, at: int) -> Any:
+    """Call a reducer while timers are overdue, as behind a backlog: a turn that fires none by itself."""
+    rig.clock.move_to(at)
+    turn = rig.engine.turn([Call(reducer, b"[]", Caller(OWNER, None, True))], at, timers=False)
+    rig.host._take(turn)
+    return turn.effects[-1].body  # type: ignore[union-attr]
+
+
+def test_a_tick_by_hand_fires_what_is_due_and_nothing_else(make_rig: MakeRig) -> None:
+    """Trap of the reference: its tick fired timers that were not due, through a guard that refused it."""
+    rig = make_rig(Nap, Ticker)
+    due = rig.start("nap", payload={"delay_us": milliseconds(100)})
+    later = rig.start("nap", payload={"delay_us": milliseconds(5_000)})
+    ticking = rig.start("ticker", payload={"interval_us": milliseconds(40)})
+    begin = rig.clock.now()
+    assert behind(rig, "workflow_tick", begin + milliseconds(100)) == b"2"
+    assert rig.row("workflow", due).status is Status.COMPLETED
+    assert rig.row("workflow", due).result == f'{{"due_at":{begin + 100_000},"fired_at":{begin + 100_000}}}'
+    assert rig.row("workflow", later).status is Status.SUSPENDED
+    assert rig.row("workflow", ticking).state == f'{{"ticks":[[{begin + 40_000},{begin + 100_000},60000,0]]}}'
+    rig.settle()
+    ticks = rig.row("workflow", ticking).state
+    assert (
+        ticks
+        == f'{{"ticks":[[{begin + 40_000},{begin + 100_000},60000,0],[{begin + 80_000},{begin + 100_000},20000,0]]}}'
+    )
+    assert rig.call("workflow_tick") == 0
+
+
+def test_a_tick_by_hand_keeps_to_the_catch_up_policy(make_rig: MakeRig) -> None:
+    """Coalesced and skipped occurrences are counted as the reactor counts them."""
+    rig = make_rig(Ticker)
+    begin = rig.clock.now()
+    one = rig.start("ticker", payload={"interval_us": 1_000, "catch_up": "coalesce", "clock": "world"})
+    two = rig.start("ticker", payload={"interval_us": 1_000, "catch_up": "skip"})
+    behind(rig, "workflow_tick", begin + 3_500)
+    assert rig.row("workflow", one).state == f'{{"ticks":[[{begin + 3_000},{begin + 3_500},500,2]]}}'
+    assert rig.row("workflow", two).state == '{"ticks":[]}'
+    assert [t.missed for t in rig.rows("workflow_timer")] == [0, 3]
+    rig.advance(500)
+    assert rig.row("workflow", two).state == f'{{"ticks":[[{begin + 4_000},{begin + 4_000},0,3]]}}'
