@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -28,11 +27,14 @@ def load_engine(
     *,
     limits: Limits = DEFAULT_LIMITS,
     guard: BudgetGuard | None = None,
+    new_seed: int = 0,
     log: LogSink = lambda at, level, logger, message: None,
 ) -> Engine:
-    """An engine with every stored row in memory and the timers in line, at the store's last seq."""
-    seed = int.from_bytes(hashlib.sha256(opened.history_id.encode()).digest()[:8], "big")
-    engine = Engine(program, opened.numbers, limits=limits, seed=seed, guard=guard, log=log)
+    """An engine with every stored row in memory and the timers in line, at the store's last seq.
+
+    ``new_seed`` is what chance is drawn from if the database is new; otherwise the stored seed is.
+    """
+    engine = Engine(program, opened.numbers, limits=limits, seed=new_seed, guard=guard, log=log)
     rows: dict[str, Iterable[Sequence[Any]]] = {name: opened.rows(name) for name in program.tables}
     # Idempotency keys are dropped from the front, oldest first, so they have to stand in the order they were used.
     rows[REQUEST_TABLE] = sorted(rows[REQUEST_TABLE], key=itemgetter(-1))

@@ -69,6 +69,8 @@ class Shared:
         self.extensions = extensions
         self.log = log
         self.seed = seed
+        # Calls tried since the start: two of them may carry one number, when the first committed nothing.
+        self.attempts = 0
 
 
 class Context:
@@ -114,9 +116,9 @@ class Context:
 
     @property
     def random(self) -> random.Random:
-        """A stream of chance that depends on the database's seed and this call's number alone."""
+        """A stream of chance of this call's own: the same seed and the same calls before it give the same again."""
         if self._random is None:
-            self._random = random.Random(self._shared.seed << 64 | self.call_number)
+            self._random = random.Random(self._shared.seed << 128 | self.call_number << 64 | self._shared.attempts)
         return self._random
 
     def new_uuid(self) -> str:

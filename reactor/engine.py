@@ -25,7 +25,7 @@ from reactor.messages import SYSTEM, Batch, Call, Caller, Deltas, Inspect, Reply
 from reactor.module import Program, Reducer
 from reactor.scopes import CLOCK_TABLE, Scopes
 from reactor.store import Store
-from reactor.system import REQUEST_TABLE, TIMER_ERROR_TABLE
+from reactor.system import REQUEST_TABLE, SEED_TABLE, TIMER_ERROR_TABLE
 from reactor.table import Change
 from reactor.timers import DueTimer, Firing, TimerInfo, Timers, clock_of, is_pending, plan_firing
 
@@ -114,6 +114,12 @@ class Engine:
         self._effects, self._commits, self._records = [], [], []
         return done
 
+    def draw_from_stored_seed(self, ctx: Context) -> None:
+        """Take the database's seed from its table, where the first start has put it."""
+        seeds = self.store.tables[SEED_TABLE]
+        row = seeds.get(1) or seeds.insert(id=1, value=f"{self._shared.seed:x}")
+        self._shared.seed = int(row.value, 16)
+
     @property
     def commits_of_turn(self) -> Sequence[tuple[int, list[Change]]]:
         """What the running turn has committed so far."""
@@ -192,6 +198,7 @@ class Engine:
         budget_s: float | None,
     ) -> bool:
         """Run one function as a call: commit and answer, or undo and answer with the error."""
+        self._shared.attempts += 1
         ctx = Context(self._shared, name, self._now, self.seq + 1, caller)
         key = keyed.key if keyed is not None else None
         guard = self._guard

@@ -93,6 +93,10 @@ class Host:
             if isinstance(body, ReactorError):
                 self.sessions.pop(session, None)
                 session.refuse(body, CLOSE_POLICY)
+            elif session.is_closed:
+                # It went while it was being let in; what its coming has done is undone by its going.
+                self.sessions.pop(session, None)
+                self._submit_own(self.lifecycle.disconnect_task(session.caller))
             else:
                 session.open()
 
@@ -288,6 +292,8 @@ class Host:
                 self.publisher.publish(effect)  # type: ignore[arg-type]
         if self._dirty:
             self.flush()
+        if self.is_stopping and self.sessions and self.is_settled:
+            self.say_goodbye()
 
     def _ask(self, question: SqlQuestion) -> None:
         """Run SQL once the projection holds everything that is durable now."""
@@ -413,8 +419,17 @@ class Host:
         self._submit_own(self.lifecycle.forget_task(self.limits))
 
     def stop(self) -> None:
-        """Refuse new requests and say goodbye; what was accepted is still answered before the storage closes."""
+        """Refuse new requests, and say goodbye once everything that was accepted is answered."""
         self.is_stopping = True
+        self.release()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that was accepted has been run, stored and answered."""
+        return not (self._inbox or self._waiting or self._pending)
+
+    def say_goodbye(self) -> None:
+        """End every session; ``stop`` does so by itself when nothing is left to answer."""
         error = Fault("stopping", "the reactor is stopping; connect again later and resume")
         for session in list(self.sessions):
             # Without the modules' hooks: the next start runs them for everyone who was connected.

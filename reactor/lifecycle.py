@@ -99,6 +99,7 @@ class Lifecycle:
         now = clock.now()
 
         def boot(ctx: Context) -> None:
+            engine.draw_from_stored_seed(ctx)
             _move_anchors(engine, ctx, alive_us)
             if fresh:
                 for function in self._program.functions("init_functions"):

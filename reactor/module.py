@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from reactor.arguments import Arguments
 from reactor.errors import Refusal
@@ -101,6 +101,12 @@ class Module:
         if schema.name in self.tables:
             raise Refusal("bad_declaration", f"table {schema.name} is declared twice in module {self.name}")
         self.tables[schema.name] = schema
+
+    @overload
+    def reducer(self, function: Function) -> Function: ...
+
+    @overload
+    def reducer(self, *, name: str | None = None, access: str = "public") -> Callable[[Function], Function]: ...
 
     def reducer(self, function: Function | None = None, *, name: str | None = None, access: str = "public") -> Any:
         """Declare a reducer: ``@module.reducer`` or ``@module.reducer(access="owner")``.

@@ -11,6 +11,7 @@ from reactor.store import SEQUENCE_SCHEMA
 REQUEST_TABLE = "reactor_request"
 CONNECTION_TABLE = "reactor_connection"
 TIMER_ERROR_TABLE = "timer_error"
+SEED_TABLE = "reactor_seed"
 
 
 class _Request:
@@ -20,6 +21,13 @@ class _Request:
     fingerprint: str
     answer: str
     created_at: Timestamp
+
+
+class _Seed:
+    """What every stream of chance of this database begins with. Never told to clients: they could foresee each roll."""
+
+    id: int = primary_key()
+    value: str
 
 
 class _Connection:
@@ -44,6 +52,7 @@ class _TimerError:
 system = Module("reactor")
 system.add_table(SEQUENCE_SCHEMA)
 system.add_table(CLOCK_SCHEMA)
+system.add_table(declare_table(_Seed, name=SEED_TABLE))
 system.add_table(declare_table(_Request, name=REQUEST_TABLE))
 system.add_table(declare_table(_Connection, name=CONNECTION_TABLE))
 system.add_table(declare_table(_TimerError, name=TIMER_ERROR_TABLE))

@@ -200,7 +200,7 @@ class Rig:
 
     def _assemble(self, opened: Opened) -> None:
         program = compose(self.module)
-        engine = load_engine(program, opened, limits=self.limits, guard=self._guard, log=self._log)
+        engine = load_engine(program, opened, limits=self.limits, guard=self._guard, new_seed=4711, log=self._log)
         self.storage = InlineStorage(opened)
         inline = InlineSql(lambda: self.storage.projection_connection().raw, sql_tables(program))
 

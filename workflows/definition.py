@@ -33,8 +33,8 @@ class Definition:
     """One type. ``waits`` is what its waiting workflows show in that column: the signals they take, or None."""
 
     __slots__ = (
-        "_decode_state", "catch_up", "clock", "handler", "name", "new_state", "payload", "signals", "state_version",
-        "timers", "waits",
+        "_decode_state", "catch_up", "clock", "handler", "may", "name", "new_state", "payload", "signals",
+        "state_version", "timers", "waits",
     )  # fmt: skip
 
     def __init__(self, handler_class: type[Handler[Any]]) -> None:
@@ -46,6 +46,7 @@ class Definition:
         self.catch_up = handler_class.catch_up
         self.timers = None if handler_class.timers is None else frozenset(map(str, handler_class.timers))
         self.state_version = handler_class.state_version
+        self.may = None if handler_class.may is Handler.may else self.handler.may
         state = _state_type(handler_class, where)
         self._decode_state = _state_decoder(state, where)
         self.new_state: Callable[[], Any] | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from reactor.budget import CallBudgetExceededError
 from reactor.context import Context
@@ -24,6 +24,7 @@ from workflows.life import CANCELLED, FAILED, RUNNING, SUSPENDED, Move, Status, 
 from workflows.outcome import (
     AWAITED,
     MESSAGE_CHARS_MAX,
+    Cause,
     StrandedError,
     changed_columns,
     count_on,
@@ -38,16 +39,6 @@ OPEN_STEPS_MAX = 32
 """Steps inside steps; a longer chain of workflows that wake each other is a loop or will be one."""
 DEFERRED_MAX = 100
 """Things one step may ask of its own workflow, those asked by their steps included."""
-
-
-class Cause(NamedTuple):
-    """What led to a step: ``timer``, ``signal``, ``child``, ``resume``, and its name."""
-
-    kind: str
-    name: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" if self.name else self.kind
 
 
 class Dispatcher:
@@ -86,12 +77,7 @@ class Dispatcher:
         self._enter(w)
         try:
             with ctx.savepoint():
-                if kind.new_state is not None:
-                    w.state = kind.new_state()
-                kind.handler.on_start(w, given)
-                if w.ending is None and kind.waits is None and not self._is_awaiting(ctx, w):
-                    raise StrandedError(kind, "on_start")
-                self._insert(ctx, kind, w, "started", new_columns(ctx, kind, w, self.limits))
+                self._begin(ctx, kind, w, given)
         except SenderError:
             raise
         except Exception as error:
@@ -104,6 +90,14 @@ class Dispatcher:
         if w.deferred is not None:
             self._run_deferred(ctx, w)
         return w.id
+
+    def _begin(self, ctx: Context, kind: Definition, w: Workflow[Any], payload: Any) -> None:
+        if kind.new_state is not None:
+            w.state = kind.new_state()
+        kind.handler.on_start(w, payload)
+        if w.ending is None and kind.waits is None and not self._is_awaiting(ctx, w):
+            raise StrandedError(kind, "on_start")
+        self._insert(ctx, kind, w, "started", new_columns(ctx, kind, w, self.limits))
 
     def _insert(self, ctx: Context, kind: Definition, w: Workflow[Any], event: str, columns: dict[str, Any]) -> None:
         row = ctx.db.workflow.insert(
@@ -185,7 +179,7 @@ class Dispatcher:
         def run(w: Workflow[Any], _: Any) -> None:
             kind.handler.on_recover(w)
 
-        self._attempt(ctx, row, kind, run, None, Cause("resume"))
+        self._attempt(ctx, row, kind, run, None, Cause("recover"))
 
     def cancel(self, ctx: Context, workflow_id: int, reason: str) -> Status:
         """End a workflow from outside; ``SenderError`` ``unknown_workflow`` or ``not_active`` if that cannot be."""

@@ -71,4 +71,7 @@ class WorkflowEngine(Module):
     def _recover(self, ctx: Context) -> bool:
         if self._recovery is None:
             self._recovery = Recovery(self._dispatcher, self._skip_types)
-        return self._recovery.round(ctx)
+        more = self._recovery.round(ctx)
+        if not more:
+            self._recovery = None
+        return more

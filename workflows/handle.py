@@ -195,6 +195,7 @@ class Workflow(Generic[S]):
         due together the lower ``priority`` (0-255) fires first: 0 for intervals and 1 for others unless given, so
         the last tick of a buff comes before its end. Raises ``ValueError`` for what cannot be meant.
         """
+        name = str(name)  # a member of a StrEnum will do
         self._check_timer(name, after_us, at, interval_us, catch_up, drop_after_us)
         clock = self._type.clock if clock is None else clock
         armed_at = self.time(clock)
@@ -210,6 +211,9 @@ class Workflow(Generic[S]):
             "drop_after": drop_after_us,
             "priority": (1 if interval_us is None else 0) if priority is None else priority,
         }
+        self._put_timer(name, values)
+
+    def _put_timer(self, name: str, values: dict[str, Any]) -> None:
         table, timers = self.ctx.db.workflow_timer, self._timers()
         held = timers.get(name)
         if held is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 from reactor.budget import CallBudgetExceededError
 from reactor.context import Context
@@ -21,6 +21,16 @@ STATE_ALARM_BYTES = 100_000
 MESSAGE_CHARS_MAX = 2_000
 
 AWAITED = follow(RUNNING, Move.AWAITED)
+
+
+class Cause(NamedTuple):
+    """What led to a step: ``timer``, ``signal``, ``child``, ``recover``, and its name."""
+
+    kind: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
 
 
 class StrandedError(RuntimeError):
@@ -40,7 +50,7 @@ def new_columns(ctx: Context, kind: Definition, w: Workflow[Any], limits: Limits
     state = kind.encode_state(w.state)
     if len(state) > STATE_WARN_BYTES:
         weigh(w, state, 0, limits)
-    columns: dict[str, Any] = {"current_step": sys.intern(w.step), "state": state}
+    columns: dict[str, Any] = {"current_step": sys.intern(str(w.step)), "state": state}
     if w.ending is None:
         columns["status"] = AWAITED
         columns["waits"] = kind.waits
@@ -62,7 +72,7 @@ def changed_columns(ctx: Context, kind: Definition, w: Workflow[Any], row: Any, 
         if row.state_version != kind.state_version:
             changes["state_version"] = kind.state_version
     if w.step != row.current_step:
-        changes["current_step"] = sys.intern(w.step)
+        changes["current_step"] = sys.intern(str(w.step))
     if w.ending is not None:
         changes["status"] = w.ending
         changes["result"] = encode_result(w.result)

@@ -52,7 +52,7 @@ class PayloadReader:
         """The struct; ``SenderError`` ``bad_arguments`` or ``payload_too_large`` (longer than ``bytes_max``)."""
         if type(given) is self.kind:
             return given
-        raw = orjson.dumps(given) if type(given) is dict else _json_of(given, self._what)
+        raw = _json_of(given, self._what)
         if len(raw) > bytes_max:
             raise SenderError(
                 "payload_too_large",
@@ -86,15 +86,15 @@ class PayloadReader:
 
 def _json_of(given: Any, what: str) -> bytes:
     """Any form of payload as the bytes of JSON text."""
-    if isinstance(given, list) and _spells_json(given):
-        return bytes(given)
+    if given is None or given == []:
+        return b"{}"
     if isinstance(given, str):
         # JSON text never starts with these; an object or an array in base64 always does.
         return _from_base64(given) if given[:1] in ("e", "W") else given.strip().encode() or b"{}"
     if isinstance(given, bytes | bytearray | memoryview):
         return bytes(given).strip() or b"{}"
-    if given is None or given == []:
-        return b"{}"
+    if isinstance(given, list) and _spells_json(given):
+        return bytes(given)
     try:
         return orjson.dumps(given)
     except (orjson.JSONEncodeError, TypeError) as error:

@@ -67,7 +67,7 @@ class Recovery:
         self._dispatcher = dispatcher
         self._skip_types = frozenset(skip_types)
         self._pages: Iterator[list[int]] | None = None
-        self._parked = self._resumed = self._skipped = 0
+        self._parked = self._resumed = self._skipped = self._unseen = 0
         self._unreadable: dict[int, None] = {}
 
     def round(self, ctx: Context) -> bool:
@@ -79,7 +79,13 @@ class Recovery:
         if page is None:
             self._finish(ctx)
             return False
-        self._look_at(ctx, page)
+        try:
+            with ctx.savepoint():
+                self._look_at(ctx, page)
+        except Exception as error:
+            # Workflows go on without having been looked at; a start that does not happen helps nobody.
+            self._unseen += len(page)
+            ctx.log(f"recovery could not look at workflows {page[0]} to {page[-1]}: {error!r}", "error")
         return True
 
     @staticmethod
@@ -128,11 +134,12 @@ class Recovery:
 
     def _finish(self, ctx: Context) -> None:
         for row in list(ctx.db.recovery_error):
-            if row.workflow_id not in self._unreadable:
+            if row.workflow_id not in self._unreadable and not self._unseen:
                 ctx.db.recovery_error.delete(row.workflow_id)
         ctx.log(
             f"recovered {self._parked + self._resumed} workflows ({self._parked} parked, {self._resumed} taken up "
-            f"again); {len(self._unreadable)} cannot go on, {self._skipped} skipped"
+            f"again); {len(self._unreadable)} cannot go on, {self._skipped} skipped, {self._unseen} not looked at",
+            "warning" if self._unreadable or self._unseen else "info",
         )
 
     # -- types that are missing, on purpose ----------------------------------------------------

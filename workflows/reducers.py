@@ -48,9 +48,9 @@ class Reducers:
             self.workflow_last_id,
         ):
             module.reducer(function)
-        module.reducer(self.cleanup_old_workflows, access="owner")
-        module.reducer(self.workflow_tick, access="owner")
-        module.reducer(self.workflow_timer_fire, name=TIMER_REDUCER, access="internal")
+        module.reducer(access="owner")(self.cleanup_old_workflows)
+        module.reducer(access="owner")(self.workflow_tick)
+        module.reducer(name=TIMER_REDUCER, access="internal")(self.workflow_timer_fire)
 
     def workflow_start(
         self,
@@ -120,7 +120,7 @@ class Reducers:
         if ctx.is_owner or ctx.sender is None:
             return
         kind = self._dispatcher.registry.get(type_name)
-        allowed = None if kind is None else kind.handler.may(ctx, row, verb)
+        allowed = None if kind is None or kind.may is None else kind.may(ctx, row, verb)
         if allowed is None:
             allowed = self._authorize(ctx, row, verb)
         if not allowed:

@@ -32,6 +32,9 @@ from reactor.storage.opening import PROJECTION_FILE
 from reactor.storage.process import ProcessStorage
 from reactor.system import REQUEST_TABLE
 
+# How long a stop waits for the disk before it leaves callers in doubt.
+_STOP_S = 10.0
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -99,7 +102,14 @@ class Service:
             gc.disable()
             for warning in opened.warnings:
                 self._log("warning", warning)
-            engine = load_engine(program, opened, limits=settings.limits, guard=self._guard, log=self.logbook.write)
+            engine = load_engine(
+                program,
+                opened,
+                limits=settings.limits,
+                guard=self._guard,
+                new_seed=secrets.randbits(64),
+                log=self.logbook.write,
+            )
             self._serve(engine, opened)
             self._start_host(engine, opened)
         except BaseException:
@@ -148,9 +158,11 @@ class Service:
     async def stop(self) -> None:
         """Stop taking requests, answer what was taken, store and project everything, end the helper processes."""
         self.host.stop()
-        while self.host.has_requests and not self.lost.is_set():
+        deadline = self._loop.time() + _STOP_S
+        while not (self.host.is_settled or self.lost.is_set() or self._loop.time() > deadline):
             self.host.run_turn()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+        self.host.say_goodbye()
         self._alarm.close()
         if not self.lost.is_set() and self.settings.recover:
             self.host.mark_alive()

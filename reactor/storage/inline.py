@@ -179,15 +179,16 @@ class InlineStorage:
         if self._failure is None:
             self.pump()
             self.pump_projection()
-        if self._failure is None:
+        if not self._unprojected:
             self.checkpoint()
-            self._log.set_meta(clean=1)
+            self._tidy(lambda: self._log.set_meta(clean=1))
         self.release()
 
     def release(self) -> None:
         """Close the files as they are, as if the process had ended."""
-        self._projection.connection.close()
-        self._log.connection.close()
+        for connection in (self._projection.connection, self._log.connection):
+            with contextlib.suppress(DiskError):
+                connection.close()
 
     @property
     def _told(self) -> StorageEvents:

@@ -110,6 +110,8 @@ class Projector(threading.Thread):
 
     def run(self) -> None:
         """Work until closed."""
+        # What was found at the start becomes durable, too, so that its log records may go.
+        self._dirty_since_s = time.monotonic()
         try:
             while self._wait():
                 self._work()

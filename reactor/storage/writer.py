@@ -75,6 +75,9 @@ class Writer:
         try:
             while not self._closing and self._serve_once():
                 pass
+        except Exception as error:
+            self._lose(f"the writer has a defect: {error}")
+            raise
         finally:
             self._finish()
 
@@ -206,7 +209,8 @@ class Writer:
             except DiskError as error:
                 self._fail(error)
         self._log.connection.close()
-        self._send(FromWriter.CLOSED)
+        if self._closing:
+            self._send(FromWriter.CLOSED)
         self._sock.close()
 
 

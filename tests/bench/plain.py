@@ -99,8 +99,8 @@ async def _main(mode: str, directory: Path) -> None:
         with contextlib.suppress(ConnectionClosed):
             await talk(connection)
 
-    # Without compression, which would only slow it down.
-    async with serve(handler, "127.0.0.1", 0, compression=None) as server:
+    # Without compression, which would only slow it down, and without pings, which the readers do not answer.
+    async with serve(handler, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
         tell(port=next(iter(server.sockets)).getsockname()[1], path=PATH)
         await server.serve_forever()
 

@@ -170,9 +170,17 @@ class HeldStorage:
         return self.events
 
     def sync(self) -> None:
-        """Make everything durable."""
-        self.durable_seq = self.appended_seq
-        self.groups.clear()
+        """Make everything durable, also what the host has kept back meanwhile."""
+        while True:
+            self.durable_seq = self.appended_seq
+            self.groups.clear()
+            self.told.durable(self.durable_seq)
+            if not self.groups:
+                return
+
+    def sync_one(self) -> None:
+        """Make the oldest group durable."""
+        self.durable_seq = self.groups.pop(0).last_seq
         self.told.durable(self.durable_seq)
 
     def fail(self, kind: FailureKind = "full", message: str = "no space left") -> None:

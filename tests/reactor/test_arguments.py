@@ -61,7 +61,7 @@ def test_no_arguments() -> None:
         (b"[]", "kind", "parameter kind is missing; it takes (kind, entity, level=…, tags=…)"),
         (b'["buff"]', "entity", "parameter entity is missing"),
         (b'["buff",1,2,[],5]', None, "5 arguments are too many"),
-        (b'[1,2]', "kind", "parameter kind: Expected `str`, got `int`"),
+        (b"[1,2]", "kind", "parameter kind: Expected `str`, got `int`"),
         (b'["buff",true]', "entity", "parameter entity: Expected `int | null`, got `bool`"),
         (b'["buff",1.5]', "entity", "parameter entity"),
         (b'["buff",1,256]', "level", "parameter level: expected a whole number from 0 to 255"),
@@ -92,7 +92,8 @@ def test_a23_what_does_not_fit_is_explained(raw: bytes, parameter: str | None, t
 
 def test_values_by_position_are_checked_too() -> None:
     """Calls made in the process itself."""
-    for wrong in ((), ("a",), ("a", "b"), ("a", 1, 300), ("a", 1, 1, [], 5)):
+    wrongs: list[tuple[Any, ...]] = [(), ("a",), ("a", "b"), ("a", 1, 300), ("a", 1, 1, [], 5)]
+    for wrong in wrongs:
         with pytest.raises(SenderError) as caught:
             PLAIN.convert(wrong)
         assert caught.value.code == "bad_arguments"

@@ -79,7 +79,7 @@ def test_admission() -> None:
         assert rig.call("wipe") == "wiped"
         assert _error(lambda: rig.call("wipe", sender=STRANGER)).code == "forbidden"
         for sender in (OWNER, STRANGER):
-            assert _error(lambda sender=sender: rig.call("inner", sender=sender)).code == "forbidden"  # type: ignore[misc]
+            assert _error(lambda sender=sender: rig.call("inner", sender=sender)).code == "forbidden"
         bell = rig.call("ring_in", 10_000_000)
         row = list(msgspec.structs.astuple(rig.row("bell", bell)))
         assert _error(lambda: rig.call("ring", row)).code == "forbidden"
@@ -111,7 +111,7 @@ def test_results() -> None:
         assert rig.call("make", 8) is None
         count = len(rig.rows("thing"))
         for what in (3, 5, 6, 7):
-            error = _error(lambda what=what: rig.call("make", what))  # type: ignore[misc]
+            error = _error(lambda what=what: rig.call("make", what))
             assert error.code == "bad_result"
         assert len(rig.rows("thing")) == count
         deep: list[Any] = []
@@ -199,7 +199,7 @@ def test_p7_a_reducer_that_recurses_without_end() -> None:
         table: Table[Any] = rig.engine.store.tables["monster"]
         before = [sorted(index.items()) for index in table.index_list]
         for shift in range(12):
-            assert _error(lambda shift=shift: rig.call("dig", shift)).code == "internal"  # type: ignore[misc]
+            assert _error(lambda shift=shift: rig.call("dig", shift)).code == "internal"
             assert [sorted(index.items()) for index in table.index_list] == before
         assert [m.zone for m in rig.rows("monster")] == [7]
         rig.call("hit", 1, 100)
@@ -310,7 +310,7 @@ def test_p5_a_key_belongs_to_one_request() -> None:
             assert _error(act).code == "key_reused"
         assert rig.batch(("spawn", 1), ("spawn", 2), key="b") == [2, 3]
         for key in ("", "x" * 129):
-            assert _error(lambda key=key: rig.call("spawn", 1, key=key)).code == "bad_message"  # type: ignore[misc]
+            assert _error(lambda key=key: rig.call("spawn", 1, key=key)).code == "bad_message"
 
 
 def test_p5_batches_that_read_alike_are_told_apart() -> None:
@@ -445,7 +445,7 @@ def test_p6_undoing_commits_is_exact(turns: list[list[tuple[Any, ...]]], keep: i
     desk = Desk()
     query = desk.host.publisher._parse("SELECT m.* FROM monster m JOIN zone z ON m.zone = z.id WHERE z.open = true")
     active = desk.engine.subscriptions.open(query)
-    states = [(_state(desk, active), [])]
+    states: list[tuple[Any, list[Any]]] = [(_state(desk, active), [])]
     pending: list[Any] = []
     for i, ops in enumerate(turns):
         calls = [Call(str(op[0]), orjson.dumps(op[1:]), Caller(STRANGER)) for op in ops]

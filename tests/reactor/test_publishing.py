@@ -347,14 +347,15 @@ def test_p4_a30_snapshot_and_deltas_are_the_result_at_every_frame(
     note()
     clients: list[tuple[RigClient, str]] = []
     writer = desk.connect(STRANGER)
+    idle = [desk.connect(STRANGER) for _ in range(4)]
     for acts, then in turns:
         for name, *args in acts:
             _write(desk, writer, name, args)
             if data.draw(st.booleans()):
                 desk.settle()
                 note()
-        if then == "subscribe":
-            client = desk.connect(STRANGER)
+        if then == "subscribe" and idle:
+            client = idle.pop()
             text = data.draw(st.sampled_from(QUERIES))
             client.send({"id": 1, "subscribe": [text]})
             clients.append((client, text))

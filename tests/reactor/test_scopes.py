@@ -58,9 +58,7 @@ def test_unknown_clocks_are_named(ask: Any) -> None:
         ask(scopes)
 
 
-@given(
-    st.integers(0, 2**50), st.integers(-(2**50), 2**50), st.integers(1, 50_000_000), st.integers(-(2**50), 2**50)
-)
+@given(st.integers(0, 2**50), st.integers(-(2**50), 2**50), st.integers(1, 50_000_000), st.integers(-(2**50), 2**50))
 def test_p3_the_wall_instant_is_the_first_that_is_not_early(wall: int, value: int, rate: int, wanted: int) -> None:
     """P3: at ``wall_of`` the clock shows the value; one µs before it does not yet."""
     scopes = _scopes(zone=(wall, value, rate))

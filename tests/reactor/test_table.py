@@ -68,14 +68,15 @@ def monsters(store: Store) -> Table[Any]:
 
 def test_insert_get_update_delete(monsters: Table[Any]) -> None:
     """The four things one does with rows."""
-    row = monsters.insert(zone=3)
+    row: Any = monsters.insert(zone=3)
     assert (row.id, row.zone, row.hp, row.name) == (1, 3, 10, None)
-    assert monsters.get(1) is row
+    assert row is monsters.get(1)
     assert 1 in monsters
     assert len(monsters) == 1
     newer = monsters.update(row, hp=5)
     assert (newer.hp, row.hp) == (5, 10)
-    assert monsters.update(row, zone=4).hp == 5, "changes apply to the row as it stands, not to the old copy"
+    again: Any = monsters.update(row, zone=4)
+    assert again.hp == 5, "changes apply to the row as it stands, not to the old copy"
     assert monsters.update(1, zone=4) is monsters.get(1), "nothing changed, so nothing is new"
     assert monsters.delete(1)
     assert not monsters.delete(newer)

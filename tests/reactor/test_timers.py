@@ -332,9 +332,9 @@ def test_req2_timers_are_the_table_in_order(steps: list[tuple[Any, ...]]) -> Non
                 if not r.cancelled and r.scheduled_at <= now
             )
             assert bench.drain(now) == [key for _, _, key in due]
-        pending = [r.scheduled_at for r in bench.bells if not r.cancelled]
+        pending = {("bell", r.scheduled_id): r.scheduled_at for r in bench.bells if not r.cancelled}
         next_due = bench.timers.next_due()
-        assert bench.timers.pending() == {("bell", r.scheduled_id): r.scheduled_at for r in bench.bells if not r.cancelled}
+        assert bench.timers.pending() == pending
         if pending:
             assert next_due is not None
-            assert next_due <= min(pending)
+            assert next_due <= min(pending.values())

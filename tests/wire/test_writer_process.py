@@ -163,6 +163,22 @@ def test_a_writer_that_cannot_start_is_told(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_defect_of_the_host_is_told(tmp_path: Path) -> None:
+    """A4: a gap in the numbers never reaches the file; the host hears why it has to stop."""
+
+    async def test() -> None:
+        storage, host = start(tmp_path)
+        storage.append(item_group(1, 1, 1))
+        storage.append(item_group(3, 3, 3))
+        assert "group 3 follows 1" in (await host.heard("lost"))[1]
+        storage.close()
+
+    run(test())
+    store = opened(tmp_path)
+    assert store.last_seq in (0, 1)
+    store.release()
+
+
 REACTOR = """
     import asyncio, os, sys
     from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -67,6 +68,28 @@ def test_ticks_come_before_ends_at_the_same_instant(make_rig: MakeRig) -> None:
     workflow_id = run(rig, start)
     rig.advance(seconds(6))
     assert seen(rig, workflow_id) == ["a", "a", "b"]
+
+
+class Name(StrEnum):
+    TICK = "a"
+    WALKING = "walking about"
+
+
+def test_names_may_be_members_of_an_enum(make_rig: MakeRig) -> None:
+    """A64: timers and steps are typed enums if the author wishes; the rows have their text."""
+    rig = make_rig(Scripted)
+
+    def start(w: Workflow[Any]) -> None:
+        w.step = Name.WALKING
+        w.timer(Name.TICK, after_us=10)
+        w.timer(Name.TICK, after_us=20)
+
+    workflow_id = run(rig, start, lambda w: w.cancel_timer(Name.TICK))
+    (timer,) = rig.rows("workflow_timer")
+    assert (type(timer.name), timer.name, timer.generation) == (str, "a", 2)
+    assert (type(rig.row("workflow", workflow_id).current_step), timer.cancelled) == (str, False)
+    rig.call("workflow_signal", workflow_id, "go")
+    assert rig.rows("workflow_timer")[0].cancelled
 
 
 def test_a_priority_decides_between_timers_of_one_instant(make_rig: MakeRig) -> None:

@@ -68,6 +68,7 @@ def test_a_single_value_is_the_first_field() -> None:
         (True, "Expected `int`, got `bool`"),
         (b"\xff\xfe", "not valid JSON"),
         ({1, 2}, "not JSON"),
+        ({"count": 1 << 70}, "not JSON"),
     ],
 )
 def test_what_does_not_fit_is_the_senders_mistake(given: Any, reason: str) -> None:

@@ -12,7 +12,7 @@ from reactor.testing import Rig
 from tests.workflows.conftest import MakeRig
 from tests.workflows.samples import Counter, Nap, Parent, Ticker
 from workflows import Status, WorkflowEngine
-from workflows.recovery import PAGE_ROWS
+from workflows.recovery import PAGE_ROWS, Recovery
 
 
 def restart(rig: Rig, *types: Any, **options: Any) -> None:
@@ -45,7 +45,10 @@ def hashes(rig: Rig) -> dict[int, Any]:
 def test_an_empty_store_starts_cleanly(make_rig: MakeRig) -> None:
     """C03, C11: and says so."""
     rig = make_rig(Nap)
-    assert recovered(rig) == "recovered 0 workflows (0 parked, 0 taken up again); 0 cannot go on, 0 skipped"
+    assert (
+        recovered(rig)
+        == "recovered 0 workflows (0 parked, 0 taken up again); 0 cannot go on, 0 skipped, 0 not looked at"
+    )
 
 
 def test_parked_workflows_are_not_touched(make_rig: MakeRig) -> None:
@@ -129,7 +132,10 @@ def test_a_bad_row_is_named_and_skipped(make_rig: MakeRig) -> None:
     plant(rig, ids[50], state='{"total":"x"}')
     before = rig.row("workflow", ids[50])
     restart(rig)
-    assert recovered(rig) == "recovered 99 workflows (99 parked, 0 taken up again); 1 cannot go on, 0 skipped"
+    assert (
+        recovered(rig)
+        == "recovered 99 workflows (99 parked, 0 taken up again); 1 cannot go on, 0 skipped, 0 not looked at"
+    )
     (error,) = rig.rows("recovery_error")
     assert (error.workflow_id, error.workflow_type, error.at) == (ids[50], "counter", rig.clock.now())
     assert "the stored state of counter cannot be read" in error.message
@@ -196,6 +202,34 @@ def test_recovery_goes_through_all_pages_and_is_quick(make_rig: MakeRig) -> None
     assert time.perf_counter() - begin < 2.0
     assert recovered(rig).startswith("recovered 9999 workflows")
     assert [e.workflow_id for e in rig.rows("recovery_error")] == [last]
+
+
+def test_a_page_that_cannot_be_looked_at_does_not_stop_the_start(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C06: the scan raises on page 2; the server is up, the others are recovered, the log says which are not."""
+    rig = make_rig(Counter)
+
+    def fill(ctx: Any) -> None:
+        for _ in range(2 * PAGE_ROWS + 10):
+            ctx.workflows.start("counter")
+
+    rig.run(fill)
+    ids = [row.id for row in rig.rows("workflow")]
+    plant(rig, ids[-1], state="x")
+    whole = Recovery._look_at
+
+    def torn(self: Recovery, ctx: Any, page: list[int]) -> None:
+        whole(self, ctx, page)
+        if ids[PAGE_ROWS] in page:
+            raise OSError("page 2")
+
+    monkeypatch.setattr(Recovery, "_look_at", torn)
+    restart(rig)
+    assert f"{PAGE_ROWS} not looked at" in recovered(rig)
+    assert any(f"workflows {ids[PAGE_ROWS]} to {ids[2 * PAGE_ROWS - 1]}" in text for _, _, text in rig.logs)
+    assert [e.workflow_id for e in rig.rows("recovery_error")] == [ids[-1]]
+    assert rig.call("workflow_signal", ids[PAGE_ROWS], "add", 1) == "Suspended"
 
 
 def test_recovery_can_be_switched_off(make_rig: MakeRig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,23 @@ def test_stream_gives_every_row_once() -> None:
     batches = list(connection.stream("SELECT x FROM t"))
     assert [x for batch in batches for (x,) in batch] == list(range(5_001))
     assert len(batches) == 3
+
+
+def test_the_wal_is_written_anew_as_it_is(tmp_path: Path) -> None:
+    """P6: every byte again, so that what only looked stored is; nothing to do where there is no WAL."""
+    path = str(tmp_path / "a.db")
+    OS_DISK.write_anew(path)
+    connection = OS_DISK.connect(path)
+    configure(connection, "NORMAL", 1_000)
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("INSERT INTO t VALUES (zeroblob(3000000))")
+    wal = Path(path + "-wal")
+    before, written_ns = wal.read_bytes(), wal.stat().st_mtime_ns
+    os.utime(wal, ns=(0, 0))
+    OS_DISK.write_anew(path)
+    assert wal.read_bytes() == before
+    assert wal.stat().st_mtime_ns >= written_ns
+    (tmp_path / "b.db-wal").mkdir()
+    with pytest.raises(DiskError) as error:
+        OS_DISK.write_anew(str(tmp_path / "b.db"))
+    assert error.value.kind == "io"

@@ -9,7 +9,7 @@ import pytest
 
 from reactor.columns import TYPES, Column
 from reactor.errors import InvariantError, Refusal
-from reactor.storage import Group
+from reactor.storage import Durability, Group
 from reactor.storage.api import FORMAT_VERSION
 from reactor.storage.connection import OS_DISK, DiskError
 from reactor.storage.log import CHECKPOINT_BYTES, Log, StoredSchema
@@ -17,9 +17,9 @@ from tests.reactor.storage.support import EVERYTHING, ITEM, TICKET, group, item_
 from tests.simulation.disk import SimulatedDisk
 
 
-def new_log(path: str = ":memory:") -> Log:
+def new_log(path: str = ":memory:", durability: Durability = "full") -> Log:
     """A log with one schema version."""
-    log = Log(OS_DISK.connect(path))
+    log = Log(OS_DISK.connect(path), durability)
     if not log.schemas:
         log.add_schema(StoredSchema(1, {1: ITEM}), 0)
     return log
@@ -242,7 +242,7 @@ def test_prepare_gives_the_wal_its_size(tmp_path: Path) -> None:
 
 def test_checkpoints_are_wanted_after_enough_bytes(tmp_path: Path) -> None:
     """P8: a little stays in the WAL; much is moved."""
-    log = new_log(str(tmp_path / "log.db"))
+    log = new_log(str(tmp_path / "log.db"), "relaxed")
     log.checkpoint()
     seen = [(log.wants_tidying, log.wants_checkpoint)]
     for seq in range(1, 1_000):

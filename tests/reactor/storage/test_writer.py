@@ -178,17 +178,25 @@ def test_trimming_keeps_what_is_not_durably_projected(rig: Rig) -> None:
     assert len(list(store.rows("item"))) == 50
 
 
-def test_trimming_goes_on_when_idle(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What appends did not take along goes when nobody calls."""
-    rig.append(*range(1, 500))
-    rig.send(ToWriter.PROJECT, 499)
-    rig.until(FromWriter.PROJECTED, 499)
-    rig.writer._projector._projection.durable_seq = 400
-    rig.send(ToWriter.TRIM, 1 << 60, None)
-    rig.send(ToWriter.PROJECT, 1)
-    rig.answer(FromWriter.PROJECTED)
-    while rig.writer._trimming:
-        rig.send(ToWriter.PROJECT, 1)
-        rig.answer(FromWriter.PROJECTED)
-    rig.end()
-    assert opened(DIRECTORY, disk=rig.disk).log.trimmed_to == 400
+def test_trimming_goes_on_when_idle() -> None:
+    """What appends did not take along goes when nobody calls, a little at a time."""
+    disk = SimulatedDisk()
+    opened(DIRECTORY, disk=disk).release()
+    sock, theirs = socket.socketpair()
+    writer = Writer(theirs, DIRECTORY, "full", disk)
+    assert writer._patience_ms() is None, "P8: idle, it waits for ever"
+    for seq in range(1, 500):
+        writer._handle([ToWriter.GROUP, *item_group(seq, seq, seq)])
+    writer._store()
+    writer._projector._projection.apply((1, item_group(seq, seq, seq).payload) for seq in range(1, 500))
+    writer._projector._projection.checkpoint()
+    writer._handle([ToWriter.TRIM, 401_000_000, None])
+    turns = 0
+    while writer._patience_ms() == module._TRIM_MS:
+        writer._idle()
+        turns += 1
+    assert turns > 3
+    assert writer._log.trimmed_to == 400
+    assert writer._patience_ms() is None
+    sock.close()
+    theirs.close()
