@@ -61,7 +61,7 @@ def run_command(
 
     try:
         module = load_module(module_dir)
-        directory = None if in_memory else data_directory(data_dir, os.environ, module.name).absolute()
+        directory = None if in_memory else data_directory(data_dir, os.environ, module.name)
         settings = Settings(directory, durability.value, listen, recover)
         return _serve(module, settings, json_logs)
     except ReactorError as error:
@@ -98,7 +98,7 @@ def _print_json_line(line: Line) -> None:
 
 def _ready_line(service: Service, address: str, as_json: bool) -> str:
     host = service.host
-    directory = service.settings.directory
+    directory = service.settings.directory and service.settings.directory.absolute()
     if as_json:
         ready = {
             "ready": {

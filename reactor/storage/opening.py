@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,33 +53,52 @@ class Opened:
     was orderly. ``fresh``: whether there was no store before. ``warnings``: what the operator should know.
     """
 
-    history_id: str
-    last_seq: int
-    last_at_us: int
-    alive: Alive | None
-    clean: bool
-    fresh: bool
-    numbers: dict[str, int]
-    recent: Recent
-    warnings: list[str]
-    durability: Durability
-    directory: Path | None
-    disk: Disk
     log: Log
     projection: Projection
-    _schemas: dict[str, TableSchema] = field(default_factory=dict)
+    directory: Path | None
+    disk: Disk
+    durability: Durability
+    clean: bool
+    fresh: bool
+    recent: Recent
+    warnings: list[str]
+    schemas: tuple[TableSchema, ...]
+
+    @property
+    def history_id(self) -> str:
+        """The line of history that goes on."""
+        return str(self.log.meta["history_id"])
+
+    @property
+    def last_seq(self) -> int:
+        """The newest commit; 0 if there is none."""
+        return self.log.last_seq
+
+    @property
+    def last_at_us(self) -> int:
+        """When the newest commit happened, wall clock; 0 if there is none."""
+        return max(self.log.last_at_us, self.projection.reached_at_us)
+
+    @property
+    def alive(self) -> Alive | None:
+        """The last heartbeat before this start."""
+        return self.projection.alive
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Table name -> the number that stands for it in the log."""
+        return {schema.name: number for number, schema in self.log.schema.tables.items()}
 
     def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a declared table in memory form and declared order, by ascending key.
 
         To be read before a storage takes the store over.
         """
-        return self.projection.rows(self._schemas[table])
+        return self.projection.rows(next(s for s in self.schemas if s.name == table))
 
     def release(self) -> None:
         """Close the files without noting a clean stop."""
-        self.log.connection.close()
-        self.projection.connection.close()
+        _close(self.log, self.projection)
 
 
 def open_store(
@@ -97,51 +116,33 @@ def open_store(
     ``new_history_id`` is used when a new line of history begins. Raises ``Refusal`` (``data_version``,
     ``data_damaged``, ``schema_conflict``, ``storage_unsafe``) and closes the files.
     """
-    paths = Paths(directory)
-    warnings: list[str] = []
-    log = open_log(paths, durability, disk, anew=True)
-    fresh = not log.schemas
+    log = open_log(Paths(directory), durability, disk, anew=True)
     projection: Projection | None = None
+    warnings: list[str] = []
+    fresh = not log.schemas
+    clean = fresh or bool(log.meta.get("clean"))
     try:
-        before = log.schema
-        stored = {schema.name: schema for schema in before.tables.values()}
+        stored = {schema.name: schema for schema in log.schema.tables.values()}
         additions(stored, {schema.name: schema for schema in schemas})
-        projection = _usable_projection(paths, log, disk, warnings)
-        clean = fresh or bool(log.meta.get("clean"))
-        if not clean:
-            # A sync may have failed before the last process ended. The system then still shows what was written,
-            # and may never bring it to the disk. Copying the WAL into the file writes and syncs all of it anew.
-            log.checkpoint()
+        projection = _usable_projection(Paths(directory), log, disk, warnings)
         _settle_history(log, projection, clean, new_history_id, warnings)
-        _take_over(log, projection, numbered(before, schemas), now_us)
+        _take_over(log, projection, numbered(log.schema, schemas), now_us)
         _fold(log, projection)
         recent = read_recent(log, schemas, limits.resume_changes_max, warnings)
         log.set_meta(clean=0, durability=durability)
     except BaseException as error:
-        for part in (log, projection):
-            if part is not None:
-                with contextlib.suppress(DiskError):
-                    part.connection.close()
+        _close(log, projection)
         if isinstance(error, DiskError):
             raise _refusal(error, "the store") from error
         raise
-    return Opened(
-        history_id=log.meta["history_id"],
-        last_seq=log.last_seq,
-        last_at_us=max(log.last_at_us, projection.reached_at_us),
-        alive=projection.alive,
-        clean=clean,
-        fresh=fresh,
-        numbers={schema.name: number for number, schema in log.schema.tables.items()},
-        recent=recent,
-        warnings=warnings,
-        durability=durability,
-        directory=directory,
-        disk=disk,
-        log=log,
-        projection=projection,
-        _schemas={schema.name: schema for schema in schemas},
-    )
+    return Opened(log, projection, directory, disk, durability, clean, fresh, recent, warnings, tuple(schemas))
+
+
+def _close(log: Log, projection: Projection | None) -> None:
+    for part in (log, projection):
+        if part is not None:
+            with contextlib.suppress(DiskError):
+                part.connection.close()
 
 
 class Paths:

@@ -27,7 +27,7 @@ class Paced(Wire):
         self._next = 0.0
         self._running = False
         self._begun = 0.0
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done: asyncio.Future[None] | None = None
         self.latencies: list[float] = []
         self.errors = 0
 
@@ -38,7 +38,7 @@ class Paced(Wire):
             if payload.startswith(b'{"id"'):
                 self.latencies.append(now - self._due.popleft())
                 self.errors += payload.startswith(b'{"id":12345,"error"')
-        if not self._running and not self._due and not self._done.done():
+        if self._done is not None and not self._due and not self._done.done():
             self._done.set_result(None)
 
     def start(self) -> None:
@@ -64,6 +64,7 @@ class Paced(Wire):
         """Send no more, wait for the last answer."""
         self._running = False
         if self._due:
+            self._done = asyncio.get_running_loop().create_future()
             await asyncio.wait_for(self._done, 60)
         elapsed = time.perf_counter() - self._begun
         self.transport.close()

@@ -73,7 +73,7 @@ def test_insert_get_update_delete(monsters: Table[Any]) -> None:
     assert row is monsters.get(1)
     assert 1 in monsters
     assert len(monsters) == 1
-    newer = monsters.update(row, hp=5)
+    newer: Any = monsters.update(row, hp=5)
     assert (newer.hp, row.hp) == (5, 10)
     again: Any = monsters.update(row, zone=4)
     assert again.hp == 5, "changes apply to the row as it stands, not to the old copy"

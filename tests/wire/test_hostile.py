@@ -257,8 +257,9 @@ def test_calls_go_on_at_their_latency_while_sql_burns(server: Server) -> None:
         asking.send({"id": 1, "sql": _BOMB})
         busy = call_latencies(calling, 300)
         assert asking.receive(10)["error"]["code"] == "sql_deadline"
-        assert sorted(busy)[len(busy) // 2] < max(0.02, 5 * sorted(quiet)[len(quiet) // 2])
-        assert max(busy) < 0.5
+        # The other core burns, and other tests may run: medians, and nothing like the seconds that the query takes.
+        assert sorted(busy)[len(busy) // 2] < max(0.03, 5 * sorted(quiet)[len(quiet) // 2])
+        assert sorted(busy)[len(busy) * 95 // 100] < 0.5
 
 
 def test_too_many_queries_are_refused_not_kept(server: Server) -> None:
