@@ -1,4 +1,4 @@
-"""An ordered index: the top ten, overall and of one realm, without looking at the others.
+"""An ordered index: the best of all and of one realm, kept in order instead of sorted anew.
 
     reactor run examples/ordered.py
     reactor call score '["ada", "north", 120]'

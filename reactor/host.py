@@ -182,6 +182,8 @@ class Host:
             out = session.outgoing
             if out:
                 session.outgoing = []
+                if session.is_closed:
+                    continue
                 unread = session.send(out[0] if len(out) == 1 else b"".join(out))
                 # A snapshot may be larger than the queue: whoever asked for it is given the time to read it.
                 if unread > unread_max and unread > unread_max + session.unread_snapshot_bytes:
@@ -235,7 +237,7 @@ class Host:
             self.lost(f"a defect in the reactor: {type(error).__name__}")
             raise
         self._take(turn)
-        due = self.engine.next_due()
+        due = self.next_due()
         return bool(inbox) or (due is not None and due <= now)
 
     def _take(self, turn: Turn) -> None:

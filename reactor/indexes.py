@@ -5,8 +5,7 @@ NULL are left out: as in SQL, no comparison with NULL is ever true, and a millio
 correlation id then cost nothing.
 
 A hash bucket with one key is that key itself, not a container: most buckets are that small, and an empty
-``dict`` would cost more than the row. Larger buckets are dicts used as ordered sets, since a dict of plain
-values is invisible to the garbage collector.
+``dict`` would cost more than the row. Larger buckets are dicts used as ordered sets.
 """
 
 from __future__ import annotations
@@ -82,65 +81,68 @@ class UniqueIndex:
 
 
 class HashIndex:
-    """The rows with a given value."""
+    """The rows with a given value.
 
-    __slots__ = ("columns", "entries", "value_of")
+    Values that one row has stand in ``single``, others in ``many``. Apart, because the garbage collector does not look
+    at a dict of plain values, but walks all of one that holds a single container: a million entries at a time.
+    """
+
+    __slots__ = ("columns", "many", "single", "value_of")
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self.columns = columns
         self.value_of = value_getter(columns)
-        self.entries: dict[Any, Any] = {}
+        self.single: dict[Any, Any] = {}
+        self.many: dict[Any, dict[Any, None]] = {}
 
     def add(self, row: Any, key: Any) -> None:
         """Enter a row."""
         value = self.value_of(row)
         if value is None:
             return
-        held = self.entries.setdefault(value, key)
-        if held is key:
+        bucket = self.many.get(value)
+        if bucket is not None:
+            bucket[key] = None
             return
-        if type(held) is dict:
-            held[key] = None
-        elif held != key:
-            self.entries[value] = {held: None, key: None}
+        held = self.single.setdefault(value, key)
+        if held is not key and held != key:
+            del self.single[value]
+            self.many[value] = {held: None, key: None}
 
     def remove(self, row: Any, key: Any) -> None:
-        """Take a row out."""
+        """Take a row out; one that never came to be entered is nothing to undo."""
         value = self.value_of(row)
         if value is None:
             return
-        held = self.entries.get(value)
-        if type(held) is not dict:
-            # Undo may meet a row that never came to be entered.
-            if held == key and held is not None:
-                del self.entries[value]
+        bucket = self.many.get(value)
+        if bucket is None:
+            if self.single.get(value) == key:
+                del self.single[value]
             return
-        held.pop(key, None)
-        if len(held) == 1:
-            (self.entries[value],) = held
+        bucket.pop(key, None)
+        if len(bucket) == 1:
+            del self.many[value]
+            (self.single[value],) = bucket
 
     def find(self, value: Any) -> Iterable[Any]:
         """The primary keys with this value, in no promised order."""
-        held = self.entries.get(value)
-        if held is None:
-            return ()
-        return held if type(held) is dict else (held,)
+        bucket = self.many.get(value)
+        if bucket is not None:
+            return bucket
+        key = self.single.get(value)
+        return () if key is None else (key,)
 
     def count(self, value: Any) -> int:
         """How many rows have this value."""
-        held = self.entries.get(value)
-        if held is None:
-            return 0
-        return len(held) if type(held) is dict else 1
+        bucket = self.many.get(value)
+        return len(bucket) if bucket is not None else int(value in self.single)
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Every ``(value, primary key)``."""
-        for value, held in self.entries.items():
-            if type(held) is dict:
-                for key in held:
-                    yield value, key
-            else:
-                yield value, held
+        yield from self.single.items()
+        for value, bucket in self.many.items():
+            for key in bucket:
+                yield value, key
 
 
 class OrderedIndex:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from reactor import indexes
 from reactor.columns import log_value, memory_value
 from reactor.errors import ConstraintError, SenderError, invariant
-from reactor.rowbuilder import compile_builder
+from reactor.rowbuilder import compile_builder, sharing
 from reactor.schema import TableSchema
 
 Row = TypeVar("Row")
@@ -338,7 +338,7 @@ class Table(Generic[Row]):
         """Fill the empty table with rows in memory form; raises ``ConstraintError`` on a duplicate."""
         invariant(not self.rows, f"table {self.name} is loaded once")
         make, key_of, held = self.row_type, self.key_of, self.rows
-        for values in rows:
+        for values in sharing(self.schema, rows):
             row = make(*values)
             held[key_of(row)] = row
         for index in self._indexes:

@@ -85,14 +85,16 @@ class DueTimer(NamedTuple):
 class _Queue:
     """The pending timers of one table on one clock, by due value."""
 
-    __slots__ = ("clock", "far", "heap", "near_slot", "slots", "table")
+    __slots__ = ("clock", "crowds", "far", "heap", "near_slot", "slots", "table")
 
     def __init__(self, table: Table[Any], clock: str) -> None:
         self.table = table
         self.clock = clock
         self.heap: list[int] = []
         self.near_slot = -1
-        self.far: dict[int, Any] = {}
+        # By slot: the one timer in it, or all of them. Apart, so that the garbage collector does not walk the first.
+        self.far: dict[int, int] = {}
+        self.crowds: dict[int, dict[int, None]] = {}
         self.slots: list[int] = []
 
     def add(self, due: int, priority: int, key: int) -> None:
@@ -101,46 +103,56 @@ class _Queue:
         if slot <= self.near_slot:
             heappush(self.heap, entry)
             return
-        held = self.far.get(slot)
-        if held is None:
-            self.far[slot] = entry
+        crowd = self.crowds.get(slot)
+        if crowd is not None:
+            crowd[entry] = None
+            return
+        alone = self.far.setdefault(slot, entry)
+        if alone is entry:
             heappush(self.slots, slot)
-        elif type(held) is dict:
-            held[entry] = None
-        else:
-            self.far[slot] = {held: None, entry: None}
+        elif alone != entry:
+            del self.far[slot]
+            self.crowds[slot] = {alone: None, entry: None}
 
     def discard(self, due: int, priority: int, key: int) -> None:
         """Forget a timer if that is cheap; one in the heap is left to be found stale."""
         slot = due >> _SLOT_BITS
         if slot <= self.near_slot:
             return
-        held = self.far.get(slot)
         entry = (due << _CLASS_BITS | priority) << _ID_BITS | key
-        if type(held) is dict:
-            held.pop(entry, None)
-        elif held == entry:
-            # The slot number stays in the heap of slots; an empty slot is skipped when its turn comes.
-            self.far[slot] = {}
+        crowd = self.crowds.get(slot)
+        if crowd is not None:
+            crowd.pop(entry, None)
+        elif self.far.get(slot) == entry:
+            # The slot's number stays among the slots; what is empty is skipped when its turn comes.
+            del self.far[slot]
+            self.crowds[slot] = {}
 
-    def first(self) -> int | None:
-        """The earliest entry, still in the queue; None when there is none."""
+    def bound(self) -> int | None:
+        """A value before which nothing is due; None when nothing is pending."""
+        if self.heap:
+            return self.heap[0] >> _ID_BITS + _CLASS_BITS
+        return self.slots[0] << _SLOT_BITS if self.slots else None
+
+    def first(self, now_value: int) -> int | None:
+        """The earliest entry of the slots that have begun, still in the queue; None when there is none.
+
+        A slot is sorted when its time comes and not before: what is cancelled until then is simply gone.
+        """
         while not self.heap:
-            if not self.slots:
+            if not self.slots or self.slots[0] << _SLOT_BITS > now_value:
                 return None
             self.near_slot = heappop(self.slots)
-            held = self.far.pop(self.near_slot)
-            self.heap = list(held) if type(held) is dict else [held]
+            crowd = self.crowds.pop(self.near_slot, None)
+            self.heap = [self.far.pop(self.near_slot)] if crowd is None else list(crowd)
             heapify(self.heap)
         return self.heap[0]
 
     def entries(self) -> Iterator[int]:
         yield from self.heap
-        for held in self.far.values():
-            if type(held) is dict:
-                yield from held
-            else:
-                yield held
+        yield from self.far.values()
+        for crowd in self.crowds.values():
+            yield from crowd
 
 
 def _priority_of(row: Any) -> int:
@@ -203,15 +215,20 @@ class Timers:
     def next_due(self) -> int | None:
         """The wall instant (µs) at which the next timer is due; None when none will be as things stand.
 
-        May be early when the first entry has become void; it is never late.
+        May be early, by a second or when the first entry has become void; it is never late.
         """
-        found = self._earliest()
-        return None if found is None else found[0]
+        earliest: int | None = None
+        for queue in self._queues.values():
+            bound = queue.bound()
+            wall = None if bound is None else self._wall_of(queue.clock, bound)
+            if wall is not None and (earliest is None or wall < earliest):
+                earliest = wall
+        return earliest
 
     def pop_due(self, now: int) -> DueTimer | None:
         """Take the first timer due at or before ``now``, if there is one. The caller fires it or puts it back."""
         while True:
-            found = self._earliest()
+            found = self._earliest(now)
             if found is None or found[0] > now:
                 return None
             due_at, entry, queue = found
@@ -228,20 +245,24 @@ class Timers:
         if row is not None and is_pending(row):
             self._add(due.table, due.key, row)
 
-    def _earliest(self) -> tuple[int, int, _Queue] | None:
+    def _wall_of(self, clock: str, value: int) -> int | None:
+        """When a clock shows a value. One that does not exist stands still: its timers wait until it does."""
+        if clock == WALL:
+            return value
+        return self._scopes.wall_of(clock, value) if self._scopes.exists(clock) else None
+
+    def _value_at(self, clock: str, now: int) -> int:
+        if clock == WALL:
+            return now
+        return self._scopes.value_at(clock, now) if self._scopes.exists(clock) else -1
+
+    def _earliest(self, now: int) -> tuple[int, int, _Queue] | None:
         best: tuple[int, int, _Queue] | None = None
         for queue in self._queues.values():
-            entry = queue.heap[0] if queue.heap else queue.first()
+            entry = queue.heap[0] if queue.heap else queue.first(self._value_at(queue.clock, now))
             if entry is None:
                 continue
-            due = entry >> _ID_BITS + _CLASS_BITS
-            if queue.clock == WALL:
-                wall: int | None = due
-            elif self._scopes.exists(queue.clock):
-                wall = self._scopes.wall_of(queue.clock, due)
-            else:
-                # A clock that does not exist stands still; its timers wait until somebody makes it.
-                wall = None
+            wall = self._wall_of(queue.clock, entry >> _ID_BITS + _CLASS_BITS)
             if wall is None:
                 continue
             if best is None or (wall, entry & _ORDER_MASK) < (best[0], best[1] & _ORDER_MASK):

@@ -7,7 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -220,3 +222,48 @@ def test_idempotent_order_by_http(tmp_path: Path) -> None:
         answers = [server.call("buy", "ada", "shield", 30, token="t" * 32, key="order-17") for _ in range(2)]
         assert [answer.json["ok"] for answer in answers] == [1, 1]
         assert server.rows("SELECT coins FROM purse") == [[70]]
+
+
+# -- the README ------------------------------------------------------------------------------------
+
+README = (ROOT / "README.md").read_text()
+MODULE, CLIENT = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def dungeon(tmp_path: Path) -> Path:
+    """The module of the README as the file it names."""
+    path = tmp_path / "dungeon.py"
+    path.write_text(MODULE)
+    return path
+
+
+def test_the_module_of_the_readme(dungeon: Path) -> None:
+    """A monster dies once, however often it is hit, and is back after thirty seconds."""
+    with Rig(load_module(dungeon)) as rig:
+        assert [rig.call("hit", 3, 60), rig.call("hit", 3, 60), rig.call("hit", 3, 60)] == [40, 0, 0]
+        rig.advance(seconds(30) - 1)
+        assert rig.row("monster", 3).hp == 0
+        rig.advance(1)
+        assert rig.row("monster", 3).hp == 100
+        assert rig.sql("SELECT status, COUNT(*) FROM workflow GROUP BY status") == [["Completed", 1]]
+
+
+def test_the_commands_and_the_client_of_the_readme(
+    dungeon: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command is answered, and the snippet prints the change it makes."""
+    typed = [shlex.split(line) for line in re.findall(r"^reactor ((?:call|sql|subscribe) .*)$", README, re.MULTILINE)]
+    assert [command[0] for command in typed] == ["call", "subscribe", "sql"]
+    with Server(dungeon, tmp_path / "data") as server:
+        for command in typed:
+            enough = ["--timeout", "1"] if command[0] == "subscribe" else []
+            done = reactor(*command, *enough, cwd=tmp_path, env={"REACTOR_SERVER": server.url})
+            assert done.status == 0, (command, done.err)
+            if command[0] != "sql":
+                assert "75" in done.out
+        scope: dict[str, Any] = {}
+        code = CLIENT.replace("ws://127.0.0.1:3000", server.url)
+        exec("async def main():\n" + textwrap.indent(code, "    "), scope)
+        asyncio.run(asyncio.wait_for(scope["main"](), 30))
+    assert capsys.readouterr().out == "3 75 -> 50\n"

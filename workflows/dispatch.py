@@ -33,7 +33,6 @@ from workflows.outcome import (
     record_step,
 )
 from workflows.registry import Registry
-from workflows.tables import reserve_id
 
 OPEN_STEPS_MAX = 32
 """Steps inside steps; a longer chain of workflows that wake each other is a loop or will be one."""
@@ -69,7 +68,7 @@ class Dispatcher:
         """
         kind = self.registry.get(workflow_type) or self.registry.require(workflow_type)
         given = kind.payload.read(payload, self.limits.payload_bytes_max)
-        w: Workflow[Any] = Workflow(ctx, kind, reserve_id(ctx.db.workflow))
+        w: Workflow[Any] = Workflow(ctx, kind, ctx.db.workflow.reserve_id())
         w.entity_id = entity_id
         w.correlation_id = correlation_id
         w.owner = ctx.sender

@@ -17,7 +17,6 @@ from typing import Any
 
 from reactor.context import Context
 from reactor.errors import Refusal
-from reactor.indexes import HashIndex
 from workflows.audit import record
 from workflows.definition import Definition, StateError
 from workflows.dispatch import Dispatcher
@@ -28,25 +27,20 @@ PAGE_ROWS = 2_000
 """Rows looked at in one round: about two milliseconds, and one commit if any of them needs a change."""
 
 
-def hash_index(table: Any, column: str) -> HashIndex:
-    """The index of ``table`` over one column."""
-    for found in table.index_list:
-        if isinstance(found, HashIndex) and found.columns == (column,):
-            return found
-    raise LookupError(f"{table.name} has no index over {column}")
+def live_rows(workflow: Any) -> list[Any]:
+    """The rows of all live workflows, by index: those that have ended, mostly far more, are not looked at."""
+    return [row for status in (SUSPENDED, RUNNING) for row in workflow.lookup(("status",), (status,))]
 
 
 def check_types(workflow: Any, dispatcher: Dispatcher, skip_types: Collection[str]) -> None:
     """Raise ``Refusal`` ``unregistered_types`` if live workflows belong to types nobody registered or skipped."""
     missing: dict[str, list[int]] = {}
-    by_type = hash_index(workflow, "workflow_type")
-    for name in by_type.entries:
-        if name not in dispatcher.registry and name not in skip_types:
-            ids = [key for key in by_type.find(name) if is_live(workflow.rows[key].status)]
-            if ids:
-                missing[name] = sorted(ids)
+    known = {*dispatcher.registry.names, *skip_types}
+    for row in live_rows(workflow):
+        if row.workflow_type not in known:
+            missing.setdefault(row.workflow_type, []).append(row.id)
     if missing:
-        ids = [workflow_id for found in missing.values() for workflow_id in found]
+        ids = sorted(workflow_id for found in missing.values() for workflow_id in found)
         raise Refusal(
             "unregistered_types",
             f"{len(ids)} live workflows belong to types that are not registered: {', '.join(sorted(missing))}. "
@@ -90,8 +84,7 @@ class Recovery:
 
     @staticmethod
     def _in_pages(ctx: Context) -> Iterator[list[int]]:
-        by_status = hash_index(ctx.db.workflow, "status")
-        ids = sorted([*by_status.find(SUSPENDED), *by_status.find(RUNNING)])
+        ids = sorted(row.id for row in live_rows(ctx.db.workflow))
         return (ids[at : at + PAGE_ROWS] for at in range(0, len(ids), PAGE_ROWS))
 
     def _look_at(self, ctx: Context, ids: list[int]) -> None:

@@ -7,8 +7,6 @@ a time that equals another is the same object.
 
 from __future__ import annotations
 
-from typing import Any
-
 from reactor.columns import U8, U32, Duration, Timestamp
 from reactor.schema import TableSchema, declare_table, primary_key
 from reactor.scopes import WALL
@@ -131,12 +129,3 @@ SCHEMAS: tuple[TableSchema, ...] = (
     RECOVERY_ERROR_SCHEMA,
     LAST_ID_SCHEMA,
 )
-
-
-def reserve_id(table: Any) -> int:
-    """The id that the next row of ``table`` will have, taken before the row is complete.
-
-    A handler knows its workflow's id from the first line, and the row is still written once.
-    """
-    taken: int = table._ids.next_id(table)
-    return taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import sys
@@ -82,7 +83,8 @@ def _serve(module: Module, settings: Settings, json_logs: bool) -> int:
     lost: list[str] = []
 
     def ready(service: Service, address: str) -> None:
-        print(_ready_line(service, address, json_logs), flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody wants to know
+            print(_ready_line(service, address, json_logs), flush=True)
 
     status = run(module, settings, logbook, on_ready=ready)
     if status == LOST:

@@ -53,6 +53,7 @@ def application(serving: Serving) -> Starlette:
             Route(f"{database}/sql", routes.guarded(routes.sql), methods=["POST"]),
             Route(f"{database}/schema", routes.guarded(routes.schema)),
             Route(f"{database}/logs", routes.guarded(routes.logs)),
+            Route(f"{database}/subscribe", routes.guarded(routes.subscribe)),
         ],
         exception_handlers={HTTPException: _no_such_route},
     )
@@ -179,6 +180,11 @@ class Routes:
             described["tables"] = [t for t in described["tables"] if t["public"]]
             described["reducers"] = [r for r in described["reducers"] if r["access"] == "public"]
         return _json(described)
+
+    async def subscribe(self, request: Request) -> Response:
+        """A WebSocket upgrade never comes here; this is for whoever opens the address with something else."""
+        self._enter(request)
+        raise SenderError("bad_message", "this address takes WebSocket connections, not plain requests")
 
     async def logs(self, request: Request) -> Response:
         """The newest log lines as NDJSON, and new ones as they come with ``follow=true``; for the owner."""

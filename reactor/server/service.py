@@ -22,6 +22,7 @@ from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.logbook import Logbook
 from reactor.module import Module, Program
 from reactor.server.alarm import Alarm
+from reactor.server.garbage import Garbage
 from reactor.server.websocket import Connection
 from reactor.session import SqlQuestion
 from reactor.sql.inline import InlineSql
@@ -34,6 +35,7 @@ from reactor.system import REQUEST_TABLE
 
 # How long a stop waits for the disk before it leaves callers in doubt.
 _STOP_S = 10.0
+_SETTLE_S = 30
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ class Service:
             raise
         finally:
             gc.enable()
-        _settle_garbage()
+        gc.collect()
+        self._garbage = Garbage(engine)
+        self._garbage.settle()
         self.access = Access(self.directory.owner_token if self.directory is not None else secrets.token_hex(32))
         self._alarm = Alarm(self.clock, self._want_turn)
         self._housekeeping()
@@ -222,7 +226,7 @@ class Service:
 
     def _housekeeping(self) -> None:
         self._alarm.every(20, self._keep_alive, "keep-alive")
-        self._alarm.every(30, _settle_garbage, "garbage")
+        self._alarm.every(_SETTLE_S, lambda: self._garbage.settle(_SETTLE_S), "garbage")
         if self.settings.recover:
             self._alarm.every(1, self._heartbeat, "heartbeat")
             self._alarm.every(30, self._trim, "trim-log")
@@ -246,13 +250,3 @@ class Service:
     def _forget_requests(self) -> None:
         if self.host.engine.store.tables[REQUEST_TABLE].rows:
             self.host.forget_requests()
-
-
-def _settle_garbage() -> None:
-    """Collect, then set everything alive aside, so that the collector never walks through the rows again.
-
-    Between two of these only young objects are looked at; a pass over them takes milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 1_000_000)

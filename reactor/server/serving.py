@@ -18,6 +18,7 @@ from reactor.clock import Clock
 from reactor.errors import Refusal
 from reactor.logbook import Logbook
 from reactor.module import Module
+from reactor.server.heads import HttpConnection
 from reactor.server.http import application
 from reactor.server.service import Service, Settings
 from reactor.server.websocket import Connection
@@ -131,7 +132,7 @@ def _uvicorn(service: Service) -> _Uvicorn:
     config = uvicorn.Config(
         application(service),
         ws=functools.partial(connection),  # type: ignore[arg-type]
-        http="httptools",
+        http=HttpConnection,
         lifespan="off",
         # Errors only: what strangers send must not fill the log.
         log_level=logging.ERROR,

@@ -84,8 +84,12 @@ class Connection(asyncio.Protocol):
         """The socket is gone."""
         self._server_connections.discard(self)
         self._serving.connections.discard(self)
-        if self._session is not None:
-            self._serving.host.disconnect(self._session)
+        session, self._session = self._session, None
+        if session is not None:
+            self._serving.host.disconnect(session)
+            # What refers to itself is left to the garbage collector, which seldom looks at what has lived long.
+            session.send, session.close = _unsent, _not_closed
+        self._protocol.parser.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
@@ -222,6 +226,14 @@ class Connection(asyncio.Protocol):
         self._heard = False
         self._protocol.send_ping(b"")
         self._send_protocol()
+
+
+def _unsent(framed: bytes) -> int:
+    return 0
+
+
+def _not_closed(code: int, reason: str) -> None:
+    pass
 
 
 def _refusal(error: ReactorError) -> Response:

@@ -51,6 +51,8 @@ class Opened:
     ``recent``: the newest commits, oldest first, each with the changed ``(table name, key)``; its last entry is
     ``last_seq``, and it ends before the first record that cannot be read. ``clean``: whether the last stop
     was orderly. ``fresh``: whether there was no store before. ``warnings``: what the operator should know.
+    ``alive``: the last heartbeat. ``last_at_us``: the time of the newest commit. ``numbers``: table name -> its
+    number in the log.
     """
 
     log: Log
@@ -64,30 +66,13 @@ class Opened:
     warnings: list[str]
     schemas: tuple[TableSchema, ...]
 
-    @property
-    def history_id(self) -> str:
-        """The line of history that goes on."""
-        return str(self.log.meta["history_id"])
-
-    @property
-    def last_seq(self) -> int:
-        """The newest commit; 0 if there is none."""
-        return self.log.last_seq
-
-    @property
-    def last_at_us(self) -> int:
-        """When the newest commit happened, wall clock; 0 if there is none."""
-        return max(self.log.last_at_us, self.projection.reached_at_us)
-
-    @property
-    def alive(self) -> Alive | None:
-        """The last heartbeat before this start."""
-        return self.projection.alive
-
-    @property
-    def numbers(self) -> dict[str, int]:
-        """Table name -> the number that stands for it in the log."""
-        return {schema.name: number for number, schema in self.log.schema.tables.items()}
+    def __post_init__(self) -> None:
+        # As they were found: the log and the projection go on.
+        self.history_id: str = self.log.meta["history_id"]
+        self.last_seq: int = self.log.last_seq
+        self.last_at_us: int = max(self.log.last_at_us, self.projection.reached_at_us)
+        self.alive: Alive | None = self.projection.alive
+        self.numbers = {schema.name: number for number, schema in self.log.schema.tables.items()}
 
     def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a declared table in memory form and declared order, by ascending key.

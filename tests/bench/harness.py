@@ -23,6 +23,7 @@ from tests.bench.report import Report, filesystem_of
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _MEMORY_FILESYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
+# A reactor stores and projects everything before it ends.
 _STOP_S = 150.0
 
 
@@ -61,6 +62,8 @@ Benchmark = Callable[[Plan, Report], None]
 def workplace(quick: bool) -> Iterator[Plan]:
     """The plan of a run with a directory on a real disk, removed at the end."""
     _allow_many_files()
+    # Whoever ends the run ends its servers too, and leaves nothing on the disk.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     directory = Path(tempfile.mkdtemp(prefix="reactor-bench-", dir=_disk()))
     try:
         yield Plan(quick, directory)
@@ -103,8 +106,9 @@ def percentile(ordered: Sequence[float], fraction: float) -> float:
 class Child:
     """A helper process of the run. It tells one JSON object a line: first that it is there, then what it is asked."""
 
-    def __init__(self, *arguments: str, first: str = "") -> None:
-        """``first`` is what it is told at once."""
+    def __init__(self, *arguments: str, first: str = "", stop_s: float = 5.0) -> None:
+        """``first`` is what it is told at once, ``stop_s`` how long it may take to stop when it is asked to."""
+        self._stop_s = stop_s
         self._name = " ".join(arguments)
         self._began = time.perf_counter()
         self._process = subprocess.Popen(
@@ -149,7 +153,7 @@ class Child:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(_STOP_S)
+                self._process.wait(self._stop_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process.wait()
@@ -176,7 +180,7 @@ class Child:
 
 def reactor(module: str, directory: Path, *options: str) -> Child:
     """A reactor with ``tests.bench.modules.<module>`` on ``directory``; option ``--watch`` lets it watch its loop."""
-    return Child("tests.bench.serve", module, str(directory), *options)
+    return Child("tests.bench.serve", module, str(directory), *options, stop_s=_STOP_S)
 
 
 def echo() -> Child:

@@ -10,7 +10,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.crash.load import WATCHED, Load
-from tests.wire.serving import Server
+from tests.wire.serving import Server, free_port
 
 MODULE = Path(__file__).parent / "modules" / "ledgers.py"
 KILLS = int(os.environ.get("CRASH_KILLS", "34"))
@@ -171,17 +170,3 @@ class Trial:
         fired = dict(await self._rows("SELECT timer, due_at FROM firing WHERE kind = 'alarm'"))
         told = {timer: due for timer, due in self.load.alarms.items() if timer not in self.load.cancelled}
         assert fired == told, "each alarm fired once, for the instant it was set to"
-
-
-def free_port() -> int:
-    """A port below the range that the system gives to outgoing connections: a client that keeps trying to come back
-    must not be given the very port it knocks at."""
-    rng = random.Random()
-    while True:
-        port = rng.randrange(20_000, 30_000)
-        with socket.socket() as trial:
-            try:
-                trial.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

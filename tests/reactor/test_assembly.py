@@ -146,14 +146,15 @@ def test_an_engine_stands_where_its_store_stands(tmp_path: Path) -> None:
     with Rig(module, directory=tmp_path) as rig:
         rig.run(lambda ctx: ctx.db.npc.insert(zone=5) and None)
         rig.run(lambda ctx: ctx.db.tick.insert(scheduled_at=ctx.now + 500) and None)
-        seq, due = rig.engine.seq, rig.host.next_due()
+        seq, pending = rig.engine.seq, rig.engine.timers.pending()
         rig.stop()
     program = compose(module)
     opened = open_store(tmp_path, list(program.tables.values()), now_us=0, new_history_id="x" * 32)
     try:
         engine = load_engine(program, opened)
         assert engine.seq == seq
-        assert engine.next_due() == due
+        assert len(pending) == 1
+        assert engine.timers.pending() == pending
         assert [r.zone for r in engine.store.tables["npc"]] == [5]
     finally:
         opened.release()

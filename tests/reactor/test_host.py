@@ -400,7 +400,7 @@ def test_a_stopping_host_takes_nothing_new() -> None:
     answers: list[Any] = []
     desk.host.submit(Call("spawn", b"[1]", Caller(OWNER), lambda seq, body: answers.append(body)))
     desk.host.stop()
-    assert client.closed is None, "somebody still waits for an answer"
+    assert not client.closed, "somebody still waits for an answer"
     with pytest.raises(ReactorError, match="stopping"):
         desk.host.submit(Call("spawn", b"[1]", Caller(OWNER)))
     desk.clock.advance(SECOND)

@@ -402,7 +402,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert len(found) == len(wanted)
             assert set(found) == wanted
             if isinstance(each, HashIndex):
-                assert all(type(held) is not dict or len(held) > 1 for held in each.entries.values())
+                assert all(len(bucket) > 1 for bucket in each.many.values())
 
 
 def _tuple(row: Any) -> tuple[Any, ...]:

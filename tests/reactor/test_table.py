@@ -70,7 +70,7 @@ def test_insert_get_update_delete(monsters: Table[Any]) -> None:
     """The four things one does with rows."""
     row: Any = monsters.insert(zone=3)
     assert (row.id, row.zone, row.hp, row.name) == (1, 3, 10, None)
-    assert row is monsters.get(1)
+    assert monsters.get(1) == row
     assert 1 in monsters
     assert len(monsters) == 1
     newer: Any = monsters.update(row, hp=5)

@@ -113,8 +113,7 @@ class _File:
 class SimulatedDisk:
     """A ``Disk`` with the given sector size in bytes.
 
-    ``powersafe``: whether it promises that a torn write harms no byte outside of it, as disks with this
-    sector size do; SQLite then saves the padding of commits.
+    ``powersafe``: whether a torn write harms no byte outside of it; SQLite then saves the padding of commits.
     """
 
     def __init__(self, sector: int = 4096, *, powersafe: bool = True) -> None:
@@ -383,12 +382,9 @@ class SimulatedConnection:
 
     def stream(self, sql: str) -> Iterator[Rows]:
         """See ``reactor.storage.Connection``."""
-        try:
-            cursor = self._raw.execute(sql)
-            while rows := list(itertools.islice(cursor, FETCH_ROWS)):
-                yield rows
-        except apsw.Error as error:
-            raise _disk_error(error) from error
+        rows = self.execute(sql)
+        for start in range(0, len(rows), FETCH_ROWS):
+            yield rows[start : start + FETCH_ROWS]
 
     def close(self) -> None:
         """See ``reactor.storage.Connection``."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -306,3 +308,17 @@ def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def free_port() -> int:
+    """A port below the range that the system gives to outgoing connections: a client that keeps trying to come back
+    must not be given the very port it knocks at."""
+    rng = random.Random()
+    while True:
+        port = rng.randrange(20_000, 30_000)
+        with socket.socket() as trial:
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import socket
@@ -50,7 +51,9 @@ def test_the_databases_are_listed(server: Server) -> None:
     assert server.http("GET", "/v1/database").json == {"databases": ["playground"]}
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nope", 404), ("PUT", "/live", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nope", 404), ("PUT", "/live", 405), ("GET", f"{BASE}/subscribe", 400)]
+)
 def test_a_wrong_route_is_refused_as_json(server: Server, method: str, path: str, status: int) -> None:
     """B81: errors have one form, also those about the path itself."""
     answer = server.http(method, path)
@@ -59,11 +62,11 @@ def test_a_wrong_route_is_refused_as_json(server: Server, method: str, path: str
 
 
 def test_every_route_is_documented() -> None:
-    """`docs/http.md` lists what the application has, and the WebSocket, which is not one of its routes."""
+    """`docs/http.md` lists what the application has."""
     listed = re.findall(r"^\| `(?:GET|POST) (\S+)`", (ROOT / "docs" / "http.md").read_text(), re.M)
     serving: Any = None
     routes = [route.path for route in application(serving).routes if isinstance(route, Route)]
-    assert sorted(listed) == sorted([*routes, "/v1/database/{name}/subscribe"])
+    assert sorted(listed) == sorted(routes)
 
 
 # -- call ------------------------------------------------------------------------------------------
@@ -302,6 +305,44 @@ def test_a_client_that_goes_away_in_the_middle_harms_nobody(server: Server) -> N
     lines = server.log.read_bytes().splitlines()
     assert all(line.startswith(b'{"at"') for line in lines), lines
     assert b"ClientDisconnect" not in b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"x" * 200_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: " + b"x" * 200_000,
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 30_000,
+        b"GET / HTTP/1.1\r\nno colon here\r\n\r\n",
+        b"\x00\x01\x02\x03\r\n\r\n",
+    ],
+    ids=["url", "header", "headers", "no header", "no request"],
+)
+def test_a_head_that_is_none_or_does_not_end_is_refused(server: Server, head: bytes) -> None:
+    """Bounded: a client cannot fill the memory with headers; the refusal has the form of all errors."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as rude:
+        with contextlib.suppress(OSError):
+            rude.sendall(head)
+        answer = b""
+        with contextlib.suppress(OSError):
+            while piece := rude.recv(4096):
+                answer += piece
+    assert answer == b"" or (answer.startswith(b"HTTP/1.1 400 ") and b'{"error":{"code":"bad_message"' in answer)
+    assert server.http("GET", "/v1/ping").status == 200
+
+
+def test_two_requests_on_one_connection(server: Server) -> None:
+    """Keep-alive: the second is served like the first, and so is one that was sent along with it."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    for _ in range(3):
+        connection.request("GET", "/v1/database")
+        assert connection.getresponse().read() == b'{"databases":["playground"]}'
+    connection.close()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as pipelining:
+        pipelining.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        answer = b""
+        while answer.count(b'{"status":"live"}') < 2:
+            answer += pipelining.recv(4096)
 
 
 def test_a_reducer_past_its_budget_is_undone(server: Server) -> None:

@@ -230,3 +230,49 @@ class Dice(Handler[DiceState]):
 
     def on_throw(self, w: Workflow[DiceState], payload: NoPayload) -> None:
         w.log(f"threw {w.random.randint(1, 1_000_000)} {w.random.randint(1, 1_000_000)}")
+
+
+class Domino(Handler[DiceState]):
+    """Falls over and knocks over the one with the next id; ``end`` ends and then signals itself."""
+
+    name = "domino"
+    signals = {"fall": NoPayload, "end": NoPayload}
+
+    def on_start(self, w: Workflow[DiceState], payload: NoPayload) -> None:
+        w.step = "stands"
+
+    def on_fall(self, w: Workflow[DiceState], payload: NoPayload) -> None:
+        w.step = "fallen"
+        if w.workflows.get(w.id + 1) is not None:
+            w.workflows.signal(w.id + 1, "fall")
+
+    def on_end(self, w: Workflow[DiceState], payload: NoPayload) -> None:
+        w.complete()
+        w.workflows.signal(w.id, "fall")
+
+
+class Vandal(Handler[DiceState]):
+    """Breaks things in other tables and other workflows, and then fails, as told by the name of its signal or timer."""
+
+    name = "vandal"
+    signals = {"defect": NoPayload, "refuse": NoPayload}
+
+    def on_start(self, w: Workflow[DiceState], payload: NoPayload) -> None:
+        w.timer("defect", after_us=1_000)
+
+    def on_signal(self, w: Workflow[DiceState], signal: Signal) -> None:
+        self._break(w, signal.name)
+
+    def on_timer(self, w: Workflow[DiceState], timer: Timer) -> None:
+        self._break(w, timer.name)
+
+    @staticmethod
+    def _break(w: Workflow[DiceState], how: str) -> None:
+        w.db.recovery_error.insert(workflow_id=w.id, workflow_type="vandal", message="broken", at=w.now)
+        w.timer("another", after_us=5_000)
+        for counter in w.workflows.find("counter"):
+            w.workflows.signal(counter.id, "add", amount=1)
+        w.workflows.start("counter")
+        if how == "refuse":
+            raise SenderError("sender_error", "no")
+        raise RuntimeError("a defect")

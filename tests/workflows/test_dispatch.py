@@ -11,7 +11,7 @@ from reactor import SenderError, milliseconds, minutes, seconds
 from reactor.errors import Fault
 from reactor.limits import Limits
 from tests.workflows.conftest import MakeRig
-from tests.workflows.samples import Counter, Faulty, Nap, Parent, Poker, Ticker
+from tests.workflows.samples import Counter, Domino, Faulty, Nap, Parent, Poker, Ticker, Vandal
 from workflows import Status
 
 
@@ -243,6 +243,38 @@ def test_a_defect_in_a_signal_fails_the_workflow_and_the_caller_is_told(make_rig
     assert rig.rows("workflow_timer") == []
 
 
+def test_a_failed_step_is_undone_in_every_table(make_rig: MakeRig) -> None:
+    """A44, A47: rows it wrote, workflows it started and signalled; only its own failure remains."""
+    rig = make_rig(Counter, Vandal)
+    counter = rig.start("counter")
+    before = rig.row("workflow", counter)
+    by_timer, by_signal = rig.start("vandal"), rig.start("vandal")
+    assert rig.call("workflow_signal", by_signal, "defect") == "Failed"
+    rig.advance(1_000)
+    assert rig.row("workflow", by_timer).status is Status.FAILED
+    assert [row.id for row in rig.rows("workflow")] == [counter, by_timer, by_signal]
+    assert rig.row("workflow", counter) is before
+    assert rig.rows("recovery_error") == rig.rows("workflow_timer") == []
+
+
+def test_a_refused_signal_is_undone_also_when_the_game_catches_it(make_rig: MakeRig) -> None:
+    """A47: the savepoint undoes the handler; the game's own call goes on and commits."""
+    rig = make_rig(Counter, Vandal)
+    counter, vandal = rig.start("counter"), rig.start("vandal")
+    before = [rig.row("workflow", counter), rig.row("workflow", vandal), *rig.rows("workflow_timer")]
+
+    def play(ctx: Any) -> int:
+        with pytest.raises(SenderError):
+            ctx.workflows.signal(vandal, "refuse")
+        kept: int = ctx.workflows.start("counter")
+        return kept
+
+    kept = rig.run(play)
+    assert [row.id for row in rig.rows("workflow")] == [counter, vandal, kept]
+    assert [rig.row("workflow", counter), rig.row("workflow", vandal), *rig.rows("workflow_timer")] == before
+    assert rig.rows("recovery_error") == []
+
+
 def test_a_start_that_is_the_callers_mistake_stores_nothing(make_rig: MakeRig) -> None:
     """A48: ``SenderError`` in ``on_start`` is the caller's; no row, no timer."""
     rig = make_rig(Faulty)
@@ -396,3 +428,25 @@ def test_an_endless_exchange_fails_the_one_that_began_it(make_rig: MakeRig) -> N
     assert "more than 100 things" in rig.row("workflow", one).error_message
     assert rig.row("workflow", two).status is Status.SUSPENDED
     assert rig.row("workflow", other).state == '{"poked":0}'
+
+
+def test_a_long_chain_of_steps_inside_steps_is_refused(make_rig: MakeRig) -> None:
+    """REQ-19, §3.3: the chain guard stops at its limit, and nothing of the chain remains."""
+    rig = make_rig(Domino)
+    ids = [rig.start("domino") for _ in range(33)]
+    with pytest.raises(SenderError, match="would be step 33 inside other steps") as caught:
+        rig.call("workflow_signal", ids[0], "fall")
+    assert caught.value.code == "limit_exceeded"
+    assert {row.current_step for row in rig.rows("workflow")} == {"stands"}
+    rig.call("workflow_signal", ids[1], "fall")
+    assert [row.current_step for row in rig.rows("workflow")] == ["stands"] + ["fallen"] * 32
+
+
+def test_an_ended_workflow_takes_nothing_from_its_own_step(make_rig: MakeRig) -> None:
+    """B46: not even before the step is over."""
+    rig = make_rig(Domino)
+    workflow_id = rig.start("domino")
+    with pytest.raises(SenderError, match="has ended in this step") as caught:
+        rig.call("workflow_signal", workflow_id, "end")
+    assert caught.value.code == "not_active"
+    assert rig.row("workflow", workflow_id).status is Status.SUSPENDED

@@ -17,7 +17,7 @@ import pytest
 from reactor.cli.asking import call_arguments
 from reactor.cli.failures import CliError
 from tests.reactor.cli.terminal import Terminal
-from tests.wire.serving import PLAYGROUND, Server, clean_environment, reactor
+from tests.wire.serving import PLAYGROUND, Server, clean_environment, free_port, reactor
 
 STRANGER = "stranger-" + "s" * 40
 
@@ -193,6 +193,26 @@ def test_subscribe(terminal: Terminal, server: Server) -> None:
     assert (events[2]["old"], events[2]["row"]) == (row, {**row, "text": "xx"})
     seqs = [event["seq"] for event in events[1:]]
     assert seqs == sorted(seqs)
+
+
+def test_subscribe_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """A35: the server is killed; the command says so, comes back by itself, and shows what it has missed."""
+    with Server(PLAYGROUND, tmp_path / "data", listen_port=free_port()) as own:
+        item = own.call("add", "kept", 1).json["ok"]
+        command = [sys.executable, "-m", "reactor", "subscribe", "SELECT * FROM item", "-n", "1", "-t", "30"]
+        with subprocess.Popen(
+            [*command, "--server", own.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
+        ) as watching:
+            assert watching.stdout is not None and watching.stderr is not None
+            assert [orjson.loads(watching.stdout.readline())["event"] for _ in range(2)] == ["row", "live"]
+            watching.send_signal(signal.SIGSTOP)  # so that the change is made while it does not look
+            own.call("set_zone", item, 2)
+            own.kill()
+            watching.send_signal(signal.SIGCONT)
+            own.start()
+            event = orjson.loads(watching.stdout.readline())
+            assert watching.wait(20) == 0
+        assert (event["event"], event["row"]["zone"], event["old"]["zone"]) == ("update", 2, 1)
 
 
 def test_subscribe_ends_in_time(terminal: Terminal) -> None:
