@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from reactor import Context, Module, index, primary_key
 from reactor.testing import Rig
 
@@ -43,9 +41,12 @@ def score(ctx: Context, name: str, realm: str, points: int) -> int:
 @module.reducer
 def top(ctx: Context, realm: str | None = None) -> list[tuple[str, int]]:
     """The best, best first. A range walks the last column it names; the columns before it are equal to a value."""
-    chosen = {} if realm is None else {"realm": realm}
-    best = ctx.db.player.range("points", reverse=True, **chosen)
-    return [(player.name, player.points) for player in islice(best, TOP)]
+    players = ctx.db.player
+    if realm is None:
+        best = players.range("points", reverse=True, limit=TOP)
+    else:
+        best = players.range("points", reverse=True, limit=TOP, realm=realm)
+    return [(player.name, player.points) for player in best]
 
 
 def main() -> None:

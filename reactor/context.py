@@ -88,7 +88,7 @@ class Context:
 
     def __init__(self, shared: Shared, reducer: str, now: int, call_number: int, caller: Caller) -> None:
         self._shared = shared
-        self.db: Any = shared.db
+        self.db = shared.db
         self.reducer = reducer
         self.now = now
         self.call_number = call_number

@@ -18,7 +18,7 @@ import orjson
 from reactor.budget import BudgetGuard, CallBudgetExceededError, NoGuard
 from reactor.columns import INT64_MAX, INT64_MIN
 from reactor.context import Context, Shared
-from reactor.errors import Fault, ReactorError, SenderError, plain_text
+from reactor.errors import Fault, ReactorError, SenderError, invariant, plain_text
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.live import Subscriptions
 from reactor.messages import SYSTEM, Batch, Call, Caller, Deltas, Inspect, Reply, Request, Task, Turn
@@ -31,6 +31,8 @@ from reactor.timers import DueTimer, Firing, TimerInfo, Timers, clock_of, is_pen
 
 LogSink = Callable[[int, str, str, str], None]
 _encode_group = msgspec.msgpack.Encoder().encode
+
+_TORN = "a change was broken off for want of stack or memory, and the reducer went on as if nothing had happened"
 
 # What a reducer may raise without harm to others; sys.exit() is no way to stop a server.
 _FAILURES = (Exception, CallBudgetExceededError, SystemExit, GeneratorExit)
@@ -208,6 +210,7 @@ class Engine:
             guard.enter(budget_s or self._budget_s)
             result = function(ctx, *values)
             guard.leave()
+            invariant(not self.store.is_torn, _TORN)
             body = b"null" if result is None else encode_result(result, name)
             if key is not None:
                 self._remember(keyed, body)
@@ -361,6 +364,7 @@ class Engine:
             self._guard.enter(self._budget_s)
             self._reducers[name].function(ctx, row)
             self._guard.leave()
+            invariant(not self.store.is_torn, _TORN)
             self._consume(due, row, firing)
         except _FAILURES as error:
             self._guard.leave()

@@ -61,6 +61,7 @@ CODES: dict[str, tuple[int, str]] = {
     "bad_declaration": (500, "A table, reducer or type was declared wrongly."),
     "module_failed": (500, "The module could not be imported or its init failed."),
     "schema_conflict": (500, "The data was written under a schema this one cannot take over."),
+    "address_in_use": (500, "The address to listen on cannot be had."),
     "data_in_use": (500, "Another process owns the data directory."),
     "data_version": (500, "The data directory was written by another format version."),
     "data_damaged": (500, "A stored record does not match its checksum."),

@@ -73,6 +73,7 @@ class Host:
         self._unsynced_bytes = 0
         self._dirty: list[Session] = []
         self._gathered: list[Group] = []
+        self._unannounced: dict[Session, None] = {}
         self._remembered = 0
         self._start_seq = engine.seq
         self._stepped_us = 0
@@ -87,17 +88,26 @@ class Host:
         if task is None:
             session.open()
             self.flush()
-            return
+        elif self.engine.halted is not None:
+            # Readers go on while nothing can be written; the modules are told of them when it can be again.
+            session.open()
+            self.flush()
+            self._unannounced[session] = None
+        else:
+            self._announce(session, task)
+
+    def _announce(self, session: Session, task: Task) -> None:
+        """Ask the modules about a session; it is opened, unless it is already, or sent away."""
 
         def decided(seq: int, body: bytes | ReactorError) -> None:
             if isinstance(body, ReactorError):
                 self.sessions.pop(session, None)
-                session.refuse(body, CLOSE_POLICY)
+                session.refuse(body, CLOSE_TRY_LATER if isinstance(body, Fault) else CLOSE_POLICY)
             elif session.is_closed:
                 # It went while it was being let in; what its coming has done is undone by its going.
                 self.sessions.pop(session, None)
                 self._submit_own(self.lifecycle.disconnect_task(session.caller))
-            else:
+            elif not session.is_open:
                 session.open()
 
         task.token = decided
@@ -231,14 +241,19 @@ class Host:
         else:
             batch = [inbox.popleft() for _ in range(self.limits.calls_per_turn_max)]
         try:
-            turn = self.engine.turn(batch, now, timers=not self.is_stopping)
+            turn = self.engine.turn(batch, now, timers=self._may_fire)
         except BaseException as error:
             # The engine keeps every mistake of a module to itself; this is one of ours, and memory may be wrong.
             self.lost(f"a defect in the reactor: {type(error).__name__}")
             raise
         self._take(turn)
         due = self.next_due()
-        return bool(inbox) or (due is not None and due <= now)
+        return bool(inbox) or (due is not None and due <= now and self._may_fire)
+
+    @property
+    def _may_fire(self) -> bool:
+        """Whether timers may fire: not while live calls would wait for the disk behind too many commits of theirs."""
+        return not self.is_stopping and len(self._pending) < self.limits.timer_commits_unsynced_max
 
     def _take(self, turn: Turn) -> None:
         """Send a turn's group to the storage and put its effects in line."""
@@ -269,8 +284,8 @@ class Host:
             self.storage.append(group)
 
     def next_due(self) -> int | None:
-        """The wall instant (µs) of the next timer; None when there is none."""
-        return None if self.is_stopping else self.engine.next_due()
+        """The wall instant (µs) at which a turn should fire timers; None when there is none, or the disk is behind."""
+        return self.engine.next_due() if self._may_fire else None
 
     @property
     def has_requests(self) -> bool:
@@ -315,7 +330,8 @@ class Host:
             self._unsynced_bytes -= unsynced.popleft()[1]
         self._send_group()
         self.release()
-        if self._inbox or self.engine.halted is not None:
+        due = self.engine.next_due()
+        if self._inbox or self.engine.halted is not None or (due is not None and due <= self.clock.now()):
             self.wake()
 
     def projected(self, seq: int) -> None:
@@ -378,6 +394,11 @@ class Host:
         for row in self.engine.store.tables[CONNECTION_TABLE]:
             if row.connection_id not in present:
                 self._submit_own(self.lifecycle.disconnect_task(Caller(row.identity, row.connection_id)))
+        unannounced, self._unannounced = self._unannounced, {}
+        for session in unannounced:
+            task = self.lifecycle.connect_task(session.caller)
+            if task is not None and session in self.sessions:
+                self._announce(session, task)
         if self._stepped_us:
             stepped, self._stepped_us = self._stepped_us, 0
             self.wall_stepped(stepped)

@@ -21,6 +21,8 @@ class Limits:
     calls_per_turn_max: int = 512
     # Timers fired in one turn, so that live calls wait a few milliseconds at most behind a backlog.
     timers_per_turn_max: int = 256
+    # Commits not yet durable past which no timer fires, so that a backlog leaves room for live calls: some 30 ms of it.
+    timer_commits_unsynced_max: int = 1_024
     # Requests waiting in the inbox, all connections together; past it the answer is `overloaded`.
     inbox_calls_max: int = 100_000
     # Requests of one connection that are not yet answered.

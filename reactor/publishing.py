@@ -13,6 +13,7 @@ from typing import Any
 from reactor.errors import SenderError, refuse
 from reactor.limits import Limits
 from reactor.live import Delta, LiveQuery, Subscriptions, parse_live_query
+from reactor.live.view import has_hash_index
 from reactor.messages import Deltas
 from reactor.session import Session
 from reactor.table import Change, Table
@@ -24,6 +25,8 @@ _PARSED_MAX = 20_000
 _PARSED_CHARS_MAX = 512
 # How often all remembered changes may be gone through for one `subscribe`.
 _RESUME_PASSES = 4
+# How many rows the scans of one `subscribe` may look at, in multiples of what a snapshot may carry: some 0.2 s.
+_SCAN_PASSES = 20
 
 ChangedKeys = Sequence[tuple[str, Any]]
 Changed = Mapping[str, Collection[tuple[str, Any]]]
@@ -36,6 +39,7 @@ class Publisher:
         self._subscriptions = subscriptions
         self._tables = tables
         self._schemas = {name: table.schema for name, table in tables.items()}
+        self._public = {name: schema for name, schema in self._schemas.items() if schema.public}
         self._parsed: dict[str, LiveQuery] = {}
         self._limits = limits
         self._watchers: dict[int, dict[Session, int]] = {}
@@ -70,20 +74,21 @@ class Publisher:
     def _open(
         self, session: Session, opened: list[Any], text: str, changed: Changed | None, seq: int, budget: _Budget
     ) -> Any:
-        query = self._parse(text)
+        query = self._parse_for(session, text)
         for table in _tables_of(query):
             if not self._schemas[table].public and not session.caller.is_owner:
                 refuse(
                     "forbidden", f"table {table} is private; only the owner of the database may read it", table=table
                 )
+        keys = None if changed is None or query.semijoin is not None else changed.get(query.table, ())
+        resumes = keys is not None and budget.resumes(len(keys))
+        if not resumes:
+            budget.take_scan(self._rows_scanned(query))
         active = self._subscriptions.open(query)
         opened.append(active)
         session.held[active.number] = session.held.get(active.number, 0) + 1
         self._watchers.setdefault(active.number, {}).setdefault(session, seq)
-        keys = None if changed is None else changed.get(query.table, ())
-        difference = None
-        if keys is not None and budget.resumes(len(keys)):
-            difference = self._subscriptions.resume(active, keys)
+        difference = self._subscriptions.resume(active, keys) if resumes and keys is not None else None
         table_of = self._tables[query.table]
         if difference is not None:
             content = {
@@ -96,6 +101,21 @@ class Publisher:
             budget.take_rows(len(rows))
             content = {"resumed": False, "rows": native.rows_for_wire(table_of, rows)}
         return native.query_part(active.number, query.canonical, table_of.schema, content)
+
+    def _rows_scanned(self, query: LiveQuery) -> int:
+        """How many rows a snapshot of the query has to look at besides those that match."""
+        table, route = self._tables[query.table], query.route
+        rows = 0 if route is not None and has_hash_index(table.schema, route.column) else len(table)
+        return rows if query.semijoin is None else rows + len(self._tables[query.semijoin.inner_table])
+
+    def _parse_for(self, session: Session, text: str) -> LiveQuery:
+        """The query, with refusals that name no table the asker may not read."""
+        try:
+            return self._parse(text)
+        except SenderError as error:
+            if error.code == "unknown_table" and not session.caller.is_owner:
+                parse_live_query(text, self._public, self._limits)
+            raise
 
     def _parse(self, text: str) -> LiveQuery:
         query = self._parsed.get(text)
@@ -211,6 +231,7 @@ class _Budget:
     def __init__(self, limits: Limits) -> None:
         self._rows_max = limits.snapshot_rows_max
         self._rows = 0
+        self._scanned = 0
         self._keys_left = _RESUME_PASSES * limits.resume_changes_max
 
     def take_rows(self, count: int) -> None:
@@ -221,6 +242,15 @@ class _Budget:
                 "snapshot_too_large",
                 f"the queries match {self._rows} rows or more; narrow them to {self._rows_max}, or ask in several sets",
             )
+
+    def take_scan(self, rows: int) -> None:
+        """Add the rows that a query without an index goes through; one query may go through any table."""
+        if self._scanned and self._scanned + rows > _SCAN_PASSES * self._rows_max:
+            refuse(
+                "snapshot_too_large",
+                f"the queries go through {self._scanned + rows} rows; index what they compare, or ask in several sets",
+            )
+        self._scanned += rows
 
     def resumes(self, keys: int) -> bool:
         """Whether a query may be resumed over this many changed keys; otherwise a snapshot is cheaper."""

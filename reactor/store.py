@@ -80,6 +80,11 @@ class Store(IdSource):
                 return changes
         return _net(changes)
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether the running call broke off a change half-way (out of stack or memory), so that it cannot stand."""
+        return self._journal.torn
+
     def rollback(self) -> None:
         """Close the journal and put every row back."""
         self.undo(self._journal.close())
@@ -146,9 +151,13 @@ class Savepoint:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is not None:
             entries = self._journal.entries
-            undone = entries[self._mark :]
+            try:
+                self._store.undo(entries[self._mark :])
+            except BaseException:
+                # Out of stack or memory: the entries stay, so that undoing the call still finds them.
+                self._journal.torn = True
+                raise
             del entries[self._mark :]
-            self._store.undo(undone)
 
 
 def _net(changes: list[Change]) -> list[Change]:

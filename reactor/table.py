@@ -11,6 +11,7 @@ data alone, not on the history of a dict, so a run can be repeated after a resta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +25,8 @@ from reactor.rowbuilder import compile_builder, sharing
 from reactor.schema import TableSchema
 
 Row = TypeVar("Row")
+
+_TOLD_CHARS_MAX = 100
 
 Change = tuple["Table[Any]", Any, Any, Any]
 """``(table, primary key, row before or None, row after or None)``."""
@@ -127,19 +130,20 @@ class Table(Generic[Row]):
         *,
         include: tuple[bool, bool] = (True, True),
         reverse: bool = False,
+        limit: int | None = None,
         **prefix: Any,
     ) -> Iterator[Row]:
         """Rows by an ordered index: ``prefix`` columns equal, ``column`` between ``low`` and ``high``.
 
-        ``None`` leaves a side open; rows in which an indexed column is NULL are not found. They come in the
-        order of ``column``, then of the primary key. Raises ``SenderError`` ``unknown_column`` when no
-        ordered index starts with these columns.
+        ``limit`` takes the first so many and looks at no more. ``None`` leaves a side open; rows in which an indexed
+        column is NULL are not found. They come in the order of ``column``, then of the primary key. Raises
+        ``SenderError`` ``unknown_column`` when no ordered index starts with these columns.
         """
         wanted = (*prefix, column)
         for columns, index in self._ordered.items():
             if columns[: len(wanted)] == wanted:
                 keys = index.range(tuple(prefix.values()), low, high, include, reverse)
-                return iter([self.rows[key] for key in keys])
+                return iter([self.rows[key] for key in islice(keys, limit)])
         raise SenderError(
             "unknown_column",
             f"{self.name} has no ordered index that starts with {', '.join(wanted)}; declare one with "
@@ -209,9 +213,13 @@ class Table(Generic[Row]):
             if value is not None and value in index.entries:
                 raise self._duplicate(index.columns, value)
         self._journal.append((self, key, None, row))
-        self.rows[key] = row
-        for each in self._indexes:
-            each.add(row, key)
+        try:
+            self.rows[key] = row
+            for each in self._indexes:
+                each.add(row, key)
+        except BaseException:
+            self._journal.torn = True
+            raise
         return row
 
     def update(self, target: Any, /, **changes: Any) -> Row:
@@ -243,7 +251,11 @@ class Table(Generic[Row]):
         if not self._indexed_columns.isdisjoint(changes):
             self._check_moves(key, old, new)
             self._journal.append((self, key, old, new))
-            self._reindex(key, old, new)
+            try:
+                self._reindex(key, old, new)
+            except BaseException:
+                self._journal.torn = True
+                raise
         else:
             self._journal.append((self, key, old, new))
         self.rows[key] = new
@@ -257,9 +269,13 @@ class Table(Generic[Row]):
         if old is None:
             return False
         self._journal.append((self, key, old, None))
-        del self.rows[key]
-        for index in self._indexes:
-            index.remove(old, key)
+        try:
+            del self.rows[key]
+            for index in self._indexes:
+                index.remove(old, key)
+        except BaseException:
+            self._journal.torn = True
+            raise
         return True
 
     def reserve_id(self) -> int:
@@ -417,7 +433,7 @@ class Table(Generic[Row]):
                     f"{self.name}.{name} cannot be {shown}: {exact}",
                     table=self.name,
                     column=name,
-                    value=shown,
+                    value=_told(value),
                 )
         return ConstraintError("bad_value", f"{self.name}: {reason}", table=self.name)
 
@@ -428,8 +444,15 @@ class Table(Generic[Row]):
             f"{self.name} already has a row with {named} = {repr(value)[:100]}",
             table=self.name,
             column=named,
-            value=repr(value)[:100],
+            value=_told(value),
         )
+
+
+def _told(value: Any) -> Any:
+    """A value as an error's details carry it: itself where it is short and plain, else its text."""
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and value.bit_length() < 64):
+        return value
+    return str(value) if isinstance(value, str) and len(value) <= _TOLD_CHARS_MAX else repr(value)[:_TOLD_CHARS_MAX]
 
 
 class Journal:
@@ -439,10 +462,11 @@ class Journal:
     no extra call; between calls it refuses, so nothing can change a table behind the log's back.
     """
 
-    __slots__ = ("append", "entries")
+    __slots__ = ("append", "entries", "torn")
 
     def __init__(self) -> None:
         self.entries: list[Change] = []
+        self.torn = False
         self.append: Callable[[Change], None] = _refuse_entry
 
     def open(self) -> None:
@@ -460,6 +484,7 @@ class Journal:
         """End the call; returns what it did."""
         done = self.entries
         self.entries = []
+        self.torn = False
         self.append = _refuse_entry
         return done
 

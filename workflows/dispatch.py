@@ -252,7 +252,7 @@ class Dispatcher:
             del self._open[row.id]
         if w.deferred is not None:
             self._run_deferred(ctx, w)
-            status: Status = ctx.db.workflow.get(row.id).status
+            status: Status = ctx.db.workflow.require(row.id).status
             return status
         return w.ending or AWAITED
 
@@ -303,7 +303,7 @@ class Dispatcher:
         workflows = ctx.db.workflow
         for child in workflows.lookup(("parent_id",), (row.id,)):
             # Looked up again: the end of one child may have ended another.
-            if is_live(workflows.get(child.id).status):
+            if is_live(workflows.require(child.id).status):
                 self.cancel(ctx, child.id, f"its parent, workflow {row.id}, has ended")
         if row.parent_id is not None:
             end = ChildEnd(row.id, row.workflow_type, row.status, row.result, row.error_message)

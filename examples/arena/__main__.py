@@ -63,7 +63,7 @@ class Server:
         command = [sys.executable, "-m", "reactor", "run", str(HERE), "--listen", listen, "--data-dir", str(self._data)]
         self._data.parent.mkdir(parents=True, exist_ok=True)
         log = self._data.with_suffix(".log")
-        with log.open("a") as errors:
+        with log.open("w") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         self.starts += 1
         for line in self.process.stdout or ():
@@ -94,7 +94,7 @@ async def play(server: Server, seconds: float | None, show: bool) -> dict[str, i
     console = Console()
     bots = [Bot(name, 1 + i % len(ZONES), random.Random(i)) for i, name in enumerate(NAMES)]
     async with connect(url, "arena") as connection:
-        view = View(connection)
+        view = View(connection, lambda: f"server {server.process.pid if server.process else 'is away'}")
         await view.open()
         tasks = [asyncio.create_task(server.keep())]
         tasks += [asyncio.create_task(serve(zone, url, view.speaker(f"zone {zone}"))) for zone in ZONES]
@@ -108,7 +108,7 @@ async def play(server: Server, seconds: float | None, show: bool) -> dict[str, i
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        told = {"lines": len(view.lines), "seq": connection.seq, "starts": server.starts}
+        told = {"lines": view.said, "seq": connection.seq, "starts": server.starts}
         return {**told, "actions": sum(bot.actions for bot in bots)}
 
 
@@ -141,7 +141,6 @@ def main() -> None:
         told = asyncio.run(play(server, options.seconds, show))
     finally:
         server.stop()
-    print(commands(server.address, options.data_dir, server.process.pid if server.process else 0) if show else "")
     print("played: " + ", ".join(f"{name} {count}" for name, count in told.items()))
 
 

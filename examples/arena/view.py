@@ -32,13 +32,20 @@ LINES_KEPT = 200
 class View:
     """Draws what a connection's mirror holds."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, about: Callable[[], str] = str) -> None:
         self._connection = connection
+        self.about = about
+        self.said = 0
         self.lines: deque[str] = deque(maxlen=LINES_KEPT)
 
     def speaker(self, who: str) -> Callable[[str], None]:
         """A function that adds a line said by ``who``."""
-        return lambda line: self.lines.append(f"{who}: {line}")
+
+        def say(line: str) -> None:
+            self.said += 1
+            self.lines.append(f"{who}: {line}")
+
+        return say
 
     async def open(self) -> None:
         """Subscribe to what is drawn, and learn the server's time."""
@@ -57,7 +64,7 @@ class View:
 
     def _title(self) -> str:
         state = self._connection.state
-        return f"live workflows · seq {self._connection.seq} · {state}"
+        return f"live workflows · seq {self._connection.seq} · {state} · {self.about()}"
 
     def _beings(self) -> RenderableType:
         table = Table.grid(padding=(0, 1), expand=True)

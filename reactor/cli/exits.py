@@ -35,6 +35,7 @@ _BY_CODE = {
     "unregistered_types": INCOMPATIBLE,
     "bad_declaration": FAILED,
     "module_failed": FAILED,
+    "address_in_use": FAILED,
     "data_in_use": FAILED,
     "data_damaged": FAILED,
     "storage_unsafe": FAILED,

@@ -13,7 +13,7 @@ _FEW_ROWS = 50_000
 class Garbage:
     """Keeps the garbage collector from walking through the rows.
 
-    Everything alive is set aside again and again (``gc.freeze``), so that the collector only ever looks at what is young. A
+    Everything alive is set aside again and again (``gc.freeze``), so that the collector only looks at what is young. A
     full collection would walk all that came since the last time, and what is set aside besides: with a million rows a
     pause of tenths of a second. So it is done where it costs nothing, with few rows, or once an hour when nothing
     happens; meanwhile old cycles stay. Connections, the long-lived ones, break theirs when they end.

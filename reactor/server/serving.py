@@ -53,7 +53,9 @@ def _bind(listen: str) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise Refusal("data_in_use", f"cannot listen on {listen}: {error.strerror}; choose another --listen") from None
+        raise Refusal(
+            "address_in_use", f"cannot listen on {listen}: {error.strerror}; choose another --listen"
+        ) from None
     listening.listen(2048)
     listening.setblocking(False)
     return listening

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -16,7 +17,6 @@ from reactor.columns import I256, Json, Timestamp
 from reactor.engine import encode_result
 from reactor.limits import DEFAULT_LIMITS
 from reactor.messages import SYSTEM, Batch, Call, Caller, Deltas, Inspect, Reply, Task
-from reactor.system import REQUEST_TABLE
 from reactor.testing import OWNER, Rig
 from tests.reactor.fakes import STRANGER, Desk, FakeGuard, game
 
@@ -206,6 +206,49 @@ def test_p7_a_reducer_that_recurses_without_end() -> None:
         assert rig.rows("monster") == []
 
 
+@pytest.mark.parametrize("savepoints", [False, True])
+@pytest.mark.parametrize("catches", [False, True])
+def test_p7_a_change_broken_off_half_way_cannot_stand(savepoints: bool, catches: bool) -> None:
+    """P7: also when a reducer hides that the stack ran out in the middle of a change or of undoing one."""
+    module = Module("m", includes=[game])
+
+    @module.reducer
+    def dig(ctx: Context, shift: int) -> None:
+        def deeper(n: int) -> None:
+            with ctx.savepoint() if savepoints else contextlib.nullcontext():
+                ctx.db.monster.insert(zone=n, hp=n, name=f"n{n}")
+                ctx.db.monster.update(1, zone=n)
+                deeper(n + 1)
+
+        def padded(depth: int) -> None:
+            if depth:
+                padded(depth - 1)
+                return
+            try:
+                deeper(0)
+            except RecursionError:
+                if not catches:
+                    raise
+
+        padded(shift)
+
+    with Rig(module) as rig:
+        rig.call("spawn", 7)
+        table: Table[Any] = rig.engine.store.tables["monster"]
+        for shift in range(20):
+            client = rig.connect(STRANGER)
+            answer = client.ask(call="dig", args=[shift])
+            assert catches or answer["error"]["code"] == "internal"
+            kept = {row.id: row for row in table}
+            for each in table.index_list:
+                assert {key for _, key in each.items()} <= set(kept)
+            rig.crash()
+            rig.reopen()
+            table = rig.engine.store.tables["monster"]
+            assert {row.id: row for row in table} == kept, "memory is what the log says"
+            rig.run(lambda ctx: [ctx.db.monster.delete(row) for row in ctx.db.monster if row.id != 1] and None)
+
+
 def test_budget_is_per_call_and_undoes_it() -> None:
     """A reducer past its budget is undone like any other failure, and told apart from it."""
     guard = FakeGuard()
@@ -252,107 +295,6 @@ def test_a51_a_batch_is_one_commit_or_none() -> None:
         assert _error(lambda: rig.batch(("spawn", 1), ("nope",))).details["index"] == 1
         assert len(rig.rows("monster")) == 1000
         assert rig.engine.seq == before + 1
-
-
-# -- idempotency keys ------------------------------------------------------------------------------
-
-
-def test_p5_the_same_key_runs_once_and_answers_the_same() -> None:
-    """P5: also after a crash; another caller's key is another key."""
-    with Rig(game) as rig:
-        first = rig.call("spawn", 1, key="k")
-        assert rig.call("spawn", 1, key="k") == first
-        rig.crash()
-        rig.reopen()
-        assert rig.call("spawn", 1, key="k") == first
-        assert len(rig.rows("monster")) == 1
-        assert rig.call("spawn", 1, key="k", sender=STRANGER) != first
-        assert rig.call("spawn", 1, key="k2") != first
-
-
-def test_p5_an_answer_comes_with_its_call_in_one_turn() -> None:
-    """P5: both requests in the same turn; the second is answered from the first."""
-    desk = Desk()
-    caller = Caller(STRANGER)
-    turn = desk.engine.turn([Call("spawn", b"[1]", caller, i, "k") for i in range(2)], desk.clock.now())
-    assert [(e.token, e.body) for e in turn.effects if isinstance(e, Reply)] == [(0, b"1"), (1, b"1")]
-    assert len(turn.commits) == 1
-
-
-def test_p5_a_senders_error_is_remembered_a_fault_is_not() -> None:
-    """P5: what the sender did wrong stays wrong; what we did wrong may be tried again."""
-    with Rig(game) as rig:
-        for _ in range(2):
-            error = _error(lambda: rig.call("half", 5, key="a"))
-            assert (error.code, error.message, error.details) == ("sender_error", "not like this", {"hint": 5})
-        assert len(rig.rows(REQUEST_TABLE)) == 1
-        for _ in range(2):
-            assert _error(lambda: rig.call("broken", key="b")).code == "internal"
-        assert len(rig.rows(REQUEST_TABLE)) == 1
-        rig.crash()
-        rig.reopen()
-        assert _error(lambda: rig.call("half", 5, key="a")).details == {"hint": 5}
-
-
-def test_p5_a_key_belongs_to_one_request() -> None:
-    """P5: another reducer, other arguments or a batch under the same key are refused."""
-    with Rig(game) as rig:
-        rig.call("spawn", 1, key="k")
-        rig.batch(("spawn", 1), ("spawn", 2), key="b")
-        acts: list[Any] = [
-            lambda: rig.call("spawn", 2, key="k"),
-            lambda: rig.call("ring_in", 1, key="k"),
-            lambda: rig.batch(("spawn", 1), key="k"),
-            lambda: rig.batch(("spawn", 1), ("spawn", 3), key="b"),
-            lambda: rig.call("spawn", 1, key="b"),
-        ]
-        for act in acts:
-            assert _error(act).code == "key_reused"
-        assert rig.batch(("spawn", 1), ("spawn", 2), key="b") == [2, 3]
-        for key in ("", "x" * 129):
-            assert _error(lambda key=key: rig.call("spawn", 1, key=key)).code == "bad_message"
-
-
-def test_p5_batches_that_read_alike_are_told_apart() -> None:
-    """P5: where one call ends and the next begins is part of what a key stands for."""
-    module = Module("m")
-
-    @module.reducer
-    def a(ctx: Context) -> str:
-        return "a"
-
-    @module.reducer
-    def b(ctx: Context) -> str:
-        return "b"
-
-    @module.reducer
-    def ab(ctx: Context) -> str:
-        return "ab"
-
-    desk = Desk(module)
-    caller = Caller(STRANGER)
-    turn = desk.engine.turn(
-        [Batch([("a", b""), ("b", b"")], caller, 1, "k"), Batch([("ab", b"")], caller, 2, "k")], desk.clock.now()
-    )
-    first, second = [e.body for e in turn.effects if isinstance(e, Reply)]
-    assert first == b'["a","b"]'
-    assert isinstance(second, SenderError)
-    assert second.code == "key_reused"
-
-
-def test_keys_are_forgotten_after_their_retention() -> None:
-    """The oldest first, also those from before a restart, and never a young one."""
-    with Rig(game) as rig:
-        for key in ("z", "m", "a"):
-            rig.call("spawn", 1, key=key)
-            rig.advance(3_600_000_000)
-        rig.crash()
-        rig.reopen()
-        assert [r.id.split("|")[1] for r in rig.engine.store.tables[REQUEST_TABLE].rows.values()] == ["z", "m", "a"]
-        rig.advance((DEFAULT_LIMITS.request_key_retention_s - 3 * 3600) * 1_000_000 + 1)
-        rig.host.forget_requests()
-        rig.settle()
-        assert [r.id.split("|")[1] for r in rig.rows(REQUEST_TABLE)] == ["a", "m"]
 
 
 # -- turns -----------------------------------------------------------------------------------------

@@ -248,19 +248,25 @@ def test_p6_clients_that_go_while_nothing_can_be_written() -> None:
 
 
 def test_p6_a_client_that_comes_while_nothing_can_be_written() -> None:
-    """P6: where a module wants to be told of clients it is refused with the reason; elsewhere it may read."""
-    module, _ = _presence()
+    """P6: it may read; a module that wants to be told of clients is told once it can be written again."""
+    module, seen = _presence()
     for which, hooks in ((game, False), (module, True)):
         desk = Desk(which)
         desk.connect(STRANGER)
+        seen.clear()
         desk.storage.fail("full")
         late = RigClient(cast(Rig, desk), STRANGER, False, "f" * 32)
-        if hooks:
-            assert _codes(late.received) == ["read_only"]
-            assert late.closed == (1008, "read_only")
-        else:
-            assert "hello" in late.received[0]
-            assert late.ask(time=1)["ok"]["echo"] == 1
+        gone = RigClient(cast(Rig, desk), STRANGER, False, "e" * 32)
+        assert "hello" in late.received[0]
+        assert late.ask(time=1)["ok"]["echo"] == 1
+        gone.disconnect()
+        assert seen == []
+        desk.storage.recover()
+        desk.settle()
+        desk.storage.sync()
+        assert seen == (["came"] if hooks else []), "once, and not for the one that has gone again"
+        assert late.closed is None
+        assert late.ask(time=2)["ok"]["echo"] == 2
 
 
 def test_p6_the_wall_may_step_while_nothing_can_be_written() -> None:
@@ -400,7 +406,7 @@ def test_a_stopping_host_takes_nothing_new() -> None:
     answers: list[Any] = []
     desk.host.submit(Call("spawn", b"[1]", Caller(OWNER), lambda seq, body: answers.append(body)))
     desk.host.stop()
-    assert not client.closed, "somebody still waits for an answer"
+    assert client.session in desk.host.sessions, "somebody still waits for an answer"
     with pytest.raises(ReactorError, match="stopping"):
         desk.host.submit(Call("spawn", b"[1]", Caller(OWNER)))
     desk.clock.advance(SECOND)

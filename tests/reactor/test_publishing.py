@@ -303,6 +303,20 @@ def test_req19_bounds_of_a_subscription() -> None:
         assert len(client.session.sets) == 4
 
 
+def test_req19_one_message_cannot_make_the_reactor_go_through_everything_again_and_again() -> None:
+    """REQ-19: queries without an index are bounded by the rows they look at, not only by those they find."""
+    with Rig(game, limits=dataclasses.replace(DEFAULT_LIMITS, snapshot_rows_max=10)) as rig:
+        rig.batch(*[("spawn", 1)] * 60)
+        client = rig.connect(STRANGER)
+        scans = [f"SELECT * FROM monster WHERE hp > {1000 + i}" for i in range(4)]
+        assert "ok" in client.ask(subscribe=scans[:3])
+        assert client.ask(subscribe=scans)["error"]["code"] == "snapshot_too_large"
+        joins = [f"SELECT z.* FROM zone z JOIN monster m ON z.id = m.zone WHERE m.hp > {i}" for i in range(4)]
+        assert client.ask(subscribe=joins)["error"]["code"] == "snapshot_too_large"
+        assert "ok" in client.ask(subscribe=[f"SELECT * FROM monster WHERE zone = {i}" for i in range(2, 50)])
+        assert len(client.session.sets) == 2
+
+
 def test_remembered_changes_are_bounded() -> None:
     """REQ-19: by their number, and undone commits are forgotten."""
     with Rig(game, limits=dataclasses.replace(DEFAULT_LIMITS, resume_changes_max=10)) as rig:

@@ -266,6 +266,9 @@ class Vandal(Handler[DiceState]):
     def on_timer(self, w: Workflow[DiceState], timer: Timer) -> None:
         self._break(w, timer.name)
 
+    def on_cancel(self, w: Workflow[DiceState], reason: str) -> None:
+        self._break(w, reason)
+
     @staticmethod
     def _break(w: Workflow[DiceState], how: str) -> None:
         w.db.recovery_error.insert(workflow_id=w.id, workflow_type="vandal", message="broken", at=w.now)

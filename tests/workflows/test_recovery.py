@@ -216,6 +216,7 @@ def test_a_page_that_cannot_be_looked_at_does_not_stop_the_start(
 
     rig.run(fill)
     ids = [row.id for row in rig.rows("workflow")]
+    plant(rig, ids[PAGE_ROWS], state="x")
     plant(rig, ids[-1], state="x")
     whole = Recovery._look_at
 
@@ -229,7 +230,10 @@ def test_a_page_that_cannot_be_looked_at_does_not_stop_the_start(
     assert f"{PAGE_ROWS} not looked at" in recovered(rig)
     assert any(f"workflows {ids[PAGE_ROWS]} to {ids[2 * PAGE_ROWS - 1]}" in text for _, _, text in rig.logs)
     assert [e.workflow_id for e in rig.rows("recovery_error")] == [ids[-1]]
-    assert rig.call("workflow_signal", ids[PAGE_ROWS], "add", 1) == "Suspended"
+    assert rig.call("workflow_signal", ids[PAGE_ROWS + 1], "add", 1) == "Suspended"
+    monkeypatch.undo()
+    restart(rig)
+    assert [e.workflow_id for e in rig.rows("recovery_error")] == [ids[PAGE_ROWS], ids[-1]]
 
 
 def test_recovery_can_be_switched_off(make_rig: MakeRig) -> None:

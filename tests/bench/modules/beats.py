@@ -44,7 +44,7 @@ def place(ctx: Context) -> None:
 def strike(ctx: Context, beat: Any) -> None:
     """A beat is due."""
     targets = ctx.db.target
-    row = targets.get(beat.target)
+    row = targets.require(beat.target)
     targets.update(row, hits=row.hits + 1)
     timer = ctx.timer
     if timer is not None:
@@ -71,7 +71,7 @@ def remaining(ctx: Context) -> int:
 def hit(ctx: Context) -> None:
     """A live call: changes one row, like a timer."""
     targets = ctx.db.target
-    row = targets.get(0)
+    row = targets.require(0)
     targets.update(row, hits=row.hits + 1)
 
 

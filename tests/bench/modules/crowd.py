@@ -39,7 +39,7 @@ def enter(ctx: Context) -> None:
 def _poke(ctx: Context, rows: int) -> None:
     hot = ctx.db.hot
     for number in range(1, rows + 1):
-        row = hot.get(number)
+        row = hot.require(number)
         hot.update(row, hp=row.hp - 1)
 
 

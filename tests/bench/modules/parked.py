@@ -29,7 +29,7 @@ def enter(ctx: Context) -> None:
 @parked.reducer
 def look(ctx: Context) -> None:
     """A call that has nothing to do with workflows: changes one row."""
-    row = ctx.db.bystander.get(1)
+    row = ctx.db.bystander.require(1)
     ctx.db.bystander.update(row, seen=row.seen + 1)
 
 

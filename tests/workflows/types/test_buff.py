@@ -208,4 +208,5 @@ def test_lost_timers_are_armed_again_in_phase(rig: Rig) -> None:
     rig.run(lose)
     rig.crash()
     rig.reopen()
+    assert LoudBuff.heard == ["applied", ("tick", seconds(3))], "a tick that was had does not come again"
     assert {t.name: t.scheduled_at for t in rig.rows("workflow_timer")} == {"tick": seconds(6), "expire": seconds(10)}
