@@ -58,7 +58,7 @@ def seen(rig: Rig, workflow_id: int) -> list[str]:
 
 
 def test_ticks_come_before_ends_at_the_same_instant(make_rig: MakeRig) -> None:
-    """§2 of the game rules: the periodic tick first, then the expiry, whichever was armed first."""
+    """REQ-2: the periodic tick first, then the expiry, whichever was armed first."""
     rig = make_rig(Scripted)
 
     def start(w: Workflow[Any]) -> None:

@@ -97,7 +97,7 @@ def test_an_endless_exchange_fails_the_one_that_began_it(make_rig: MakeRig) -> N
 
 
 def test_a_long_chain_of_steps_inside_steps_is_refused(make_rig: MakeRig) -> None:
-    """REQ-19, §3.3: the chain guard stops at its limit, and nothing of the chain remains."""
+    """REQ-19: the chain guard stops at its limit, and nothing of the chain remains."""
     rig = make_rig(Domino)
     ids = [rig.start("domino") for _ in range(33)]
     with pytest.raises(SenderError, match="would be step 33 inside other steps") as caught:

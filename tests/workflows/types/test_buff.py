@@ -144,7 +144,7 @@ def test_a_dispel_of_another_kind_does_nothing(rig: Rig) -> None:
 
 
 def test_dispel_and_expiry_in_the_same_instant(rig: Rig) -> None:
-    """§2: the timers due at an instant come before the inputs of that instant."""
+    """REQ-2: the timers due at an instant come before the inputs of that instant."""
     workflow_id = buff(rig, duration_us=seconds(10))
     rig.clock.move_to(rig.clock.now() + seconds(10))
     with pytest.raises(SenderError) as caught:

@@ -133,7 +133,7 @@ def test_a_fight_of_its_own_resumes_the_patrol(rig: Rig) -> None:
 
 
 def test_arrival_and_interrupt_in_the_same_instant(rig: Rig) -> None:
-    """§2: it has arrived, and is interrupted in its wait."""
+    """REQ-2: it has arrived, and is interrupted in its wait."""
     workflow_id = patrol(rig)
     rig.clock.move_to(rig.clock.now() + seconds(8))
     signal(rig, workflow_id, "combat_start")
