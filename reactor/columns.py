@@ -349,5 +349,6 @@ def memory_converter(kind: ColumnType) -> Check | None:
     if kind.name == "bool":
         return lambda value: None if value is None else bool(value)
     if kind.enum is not None:
-        return lambda value: None if value is None else kind.check(value)
+        members: dict[Any, Any] = {None: None, **{m.value: m for m in kind.enum}}
+        return members.__getitem__
     return None

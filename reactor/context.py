@@ -6,9 +6,9 @@ what makes simulation and replay possible.
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from random import Random
 from typing import Any, TypeVar
 
 import msgspec
@@ -83,7 +83,7 @@ class Context:
 
     # Made for every call, so it sets only what differs from call to call.
     timer: TimerInfo | None = None
-    _random: random.Random | None = None
+    _random: Random | None = None
     _made: dict[str, Any] | None = None
 
     def __init__(self, shared: Shared, reducer: str, now: int, call_number: int, caller: Caller) -> None:
@@ -115,11 +115,19 @@ class Context:
         return self.now if self.timer is None else self.timer.fired_at
 
     @property
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """A stream of chance of this call's own: the same seed and the same calls before it give the same again."""
         if self._random is None:
-            self._random = random.Random(self._shared.seed << 128 | self.call_number << 64 | self._shared.attempts)
+            self._random = Random(self._shared.seed << 128 | self.call_number << 64 | self._shared.attempts)
         return self._random
+
+    def stream(self, first: int, second: int) -> Random:
+        """A stream of chance that belongs to two numbers (0 to 2^64) and the database, whichever call asks for it."""
+        return Random(self._shared.seed << 128 | first << 64 | second)
+
+    def wall_of(self, clock: str, value_us: int) -> int | None:
+        """The wall instant at which ``clock`` shows ``value_us``; None while it stands still before it."""
+        return self._shared.scopes.wall_of(clock, value_us)
 
     def new_uuid(self) -> str:
         """A version 4 UUID from the seeded stream, as text."""
@@ -131,8 +139,13 @@ class Context:
         return self.caller.identity is None
 
     def clock_value(self, clock: str) -> int:
-        """What a clock shows at ``now``, in its own µs; ``SenderError`` ``bad_value`` if there is no such clock."""
-        return self._shared.scopes.value_at(clock, self.now)
+        """What a clock shows at ``now``, in its own µs; for the clock of the timer that fires, when it was due.
+
+        ``SenderError`` ``bad_value`` if there is no such clock.
+        """
+        if self.timer is not None and self.timer.clock == clock:
+            return self.timer.due_value
+        return self._shared.scopes.shown_at(clock, self.now)
 
     def savepoint(self) -> Savepoint:
         """``with ctx.savepoint():`` what is done inside is undone alone if it raises; the error goes on."""

@@ -52,6 +52,11 @@ class Scopes:
         row = self._row(clock)
         return int(row.anchor_value + (wall_us - row.anchor_wall) * max(row.rate_ppm, 0) // NORMAL_RATE_PPM)
 
+    def shown_at(self, clock: str, wall_us: int) -> int:
+        """The same, but before its anchor a clock shows what it did there: it stood still, as ``world`` does while the
+        process is down."""
+        return wall_us if clock == WALL else self.value_at(clock, max(wall_us, self._row(clock).anchor_wall))
+
     def wall_of(self, clock: str, value_us: int) -> int | None:
         """The first wall instant at which ``clock`` shows ``value_us``; None while it stands still before it."""
         if clock == WALL:

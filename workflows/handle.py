@@ -166,7 +166,7 @@ class Workflow(Generic[S]):
     def random(self) -> random.Random:
         """A stream of chance of this step's own: the same step of the same workflow draws the same in every replay."""
         if self._random is None:
-            self._random = random.Random(self.ctx._shared.seed << 128 | self.id << 64 | self.sequence)
+            self._random = self.ctx.stream(self.id, self.sequence)
         return self._random
 
     @property

@@ -57,7 +57,7 @@ def tick(ctx: Context, dispatcher: Dispatcher, limit: int = TICK_MAX) -> int:
     due: list[tuple[int, int, int]] = []
     for row in ctx.db.workflow_timer.rows.values():
         if not row.cancelled and row.scheduled_at <= ctx.clock_value(row.clock):
-            due_at = ctx._shared.scopes.wall_of(row.clock, row.scheduled_at)
+            due_at = ctx.wall_of(row.clock, row.scheduled_at)
             due.append((ctx.now if due_at is None else due_at, row.priority, row.scheduled_id))
     due.sort()
     for due_at, _, scheduled_id in due[:limit]:
