@@ -122,8 +122,11 @@ class SimClient:
         if error is not None:
             if error["code"] not in ("in_doubt", "read_only", "key_reused"):
                 self.refused.add(token)
-            if kind == "subscribe":
+            if kind == "subscribe" and self.session is not None:
+                # Without its queries it hangs up, and connects again when it is asked to.
+                session = self.session
                 self.lose()
+                session.host.disconnect(session)  # type: ignore[attr-defined]
             return
         if kind == "subscribe":
             self._followed(message)
