@@ -151,6 +151,24 @@ class Context:
         """``with ctx.savepoint():`` what is done inside is undone alone if it raises; the error goes on."""
         return self._shared.store.savepoint()
 
+    def on_undo(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` if what the call does from here on is undone, by a savepoint that fails or as a whole.
+
+        For what a reducer keeps outside the tables: a list, a cache, an attribute. Callbacks run newest first, each
+        when the tables are again as they were when it was given. It changes no table and does not raise; one that
+        does is logged, the undoing goes on, and the call cannot commit any more.
+        """
+        store = self._shared.store
+
+        def run() -> None:
+            try:
+                callback()
+            except Exception as error:
+                store.tear()
+                self.log(f"what was to be done when a part of the call was undone raised {error!r}", "error")
+
+        store.on_undo(run)
+
     def log(self, message: str, level: str = "info") -> None:
         """Write a line to the server's log (``reactor logs``)."""
         self._shared.log(self.real_now, level, self.reducer, message)

@@ -241,7 +241,8 @@ class Engine:
                 reducer = self._admit(name, batch.caller)
                 prepared.append((reducer, reducer.arguments.decode(args)))
         except ReactorError as error:
-            error.details.setdefault("index", len(prepared))
+            if error.code not in ("key_reused", "bad_message"):
+                error.details.setdefault("index", len(prepared))
             self._effects.append(Reply(self.seq, batch.token, error))
             return
 
@@ -407,10 +408,17 @@ class Engine:
             # Rescheduled to the very same instant: the new occurrence is the handler's will.
             self.timers.put_back(due)
             return
-        if firing.next_due is None or firing.next_due > INT64_MAX:
+        if clock_of(current) != clock_of(row):
+            return
+        next_due = firing.next_due
+        interval = getattr(current, "interval", None)
+        if interval != getattr(row, "interval", None):
+            # The handler has given it another pace, which begins now.
+            next_due = firing.due_value + interval if interval and interval > 0 else None
+        if next_due is None or next_due > INT64_MAX:
             due.table.delete(due.key)
             return
-        advanced: dict[str, Any] = {"scheduled_at": firing.next_due}
+        advanced: dict[str, Any] = {"scheduled_at": next_due}
         if hasattr(row, "missed"):
             highest = due.table.schema.column("missed").type.high or 0
             advanced["missed"] = 0 if firing.run else min(firing.missed, highest)

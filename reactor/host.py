@@ -9,17 +9,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from reactor.clock import Clock
 from reactor.engine import Engine
 from reactor.errors import Fault, ReactorError, SenderError
+from reactor.inbox import Inbox
 from reactor.lifecycle import Lifecycle
 from reactor.limits import Limits
 from reactor.messages import Caller, Deltas, Reply, Request, Task, Turn
 from reactor.publishing import Publisher
+from reactor.questions import Questions, SqlRunner
 from reactor.scopes import CLOCK_TABLE, WORLD
-from reactor.session import CLOSE_POLICY, CLOSE_STOPPING, CLOSE_TRY_LATER, Session, SqlQuestion, SubscribeAnswer
+from reactor.session import (
+    CLOSE_POLICY,
+    CLOSE_STOPPING,
+    CLOSE_TRY_LATER,
+    PlainAnswer,
+    Session,
+    SqlQuestion,
+    SubscribeAnswer,
+)
 from reactor.storage import Group, Storage, joined
 from reactor.system import CONNECTION_TABLE
 from reactor.table import Change
@@ -27,13 +37,6 @@ from reactor.wire import native
 
 _GROUPS_UNDER_WAY = 2
 _ANY = float("inf")
-
-
-class SqlRunner(Protocol):
-    """Runs SQL for people somewhere else and reports back on this thread."""
-
-    def __call__(self, question: SqlQuestion, respond: Callable[[bytes | ReactorError], None]) -> None:
-        """Run ``question.sql``; call ``respond`` once with the JSON body or the error."""
 
 
 class Host:
@@ -57,16 +60,15 @@ class Host:
         self.durability = durability
         self.database = engine.program.name
         self.wake = wake
-        self.sql = sql
         self.on_lost = on_lost
         self.publisher = Publisher(engine.subscriptions, engine.store.tables, self.limits)
         self.lifecycle = Lifecycle(engine.program)
         self.sessions: dict[Session, None] = {}
         self.durable_seq = engine.seq
-        self.projected_seq = engine.seq
         self.is_stopping = False
         self.is_lost = False
-        self._inbox: deque[Request] = deque()
+        self._inbox = Inbox(self.limits, lambda: self.wake())
+        self.questions = Questions(storage, sql, self.limits.sql_deadline_s, self._questions_answered)
         self._waiting: deque[Reply | Deltas] = deque()
         self._pending: deque[tuple[int, list[Change]]] = deque()
         self._unsynced: deque[tuple[int, int]] = deque()
@@ -77,7 +79,7 @@ class Host:
         self._remembered = 0
         self._start_seq = engine.seq
         self._stepped_us = 0
-        self._questions: list[tuple[int, SqlQuestion]] = []
+        self._steps: list[tuple[int, int]] = []
 
     # -- sessions ----------------------------------------------------------------------------
 
@@ -93,6 +95,9 @@ class Host:
             session.open()
             self.flush()
             self._unannounced[session] = None
+        elif len(self._inbox) >= self.limits.inbox_calls_max:
+            del self.sessions[session]
+            raise Fault("overloaded", "too many requests are waiting; connect again later")
         else:
             self._announce(session, task)
 
@@ -111,11 +116,7 @@ class Host:
                 session.open()
 
         task.token = decided
-        try:
-            self.submit(task)
-        except Fault:
-            del self.sessions[session]
-            raise
+        self._submit_own(task)
 
     def disconnect(self, session: Session) -> None:
         """The connection is gone: its queries are closed and the module's hooks run."""
@@ -210,36 +211,24 @@ class Host:
 
     # -- requests ----------------------------------------------------------------------------
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, size_bytes: int = 0) -> None:
         """Queue a request for the next turn; ``Fault`` ``overloaded`` or ``stopping`` when that cannot be."""
         if self.is_stopping:
             raise Fault("stopping", "the reactor is stopping")
-        if len(self._inbox) >= self.limits.inbox_calls_max:
-            raise Fault("overloaded", "too many requests are waiting; send more slowly")
-        if not self._inbox:
-            self.wake()
-        self._inbox.append(request)
+        self._inbox.put(request, size_bytes)
 
     def _submit_own(self, task: Task | None) -> None:
-        """Queue a call of the reactor itself; no limit holds it back. What a halted store refuses is made up for by
-        ``recovered``, what comes after ``stop`` by the next start."""
+        """Queue a call of the reactor itself. What a halted store refuses is made up for by ``recovered``, what comes
+        after ``stop`` by the next start."""
         if task is not None and not self.is_stopping:
-            if not self._inbox:
-                self.wake()
-            self._inbox.append(task)
+            self._inbox.put_own(task)
 
     def run_turn(self) -> bool:
         """One turn; True when another should follow at once."""
         if self._unsynced_bytes > self.limits.unsynced_bytes_max:
             return False
-        inbox = self._inbox
         now = self.clock.now()
-        batch: list[Request]
-        if len(inbox) <= self.limits.calls_per_turn_max:
-            batch = list(inbox)
-            inbox.clear()
-        else:
-            batch = [inbox.popleft() for _ in range(self.limits.calls_per_turn_max)]
+        batch = self._inbox.take()
         try:
             turn = self.engine.turn(batch, now, timers=self._may_fire)
         except BaseException as error:
@@ -248,7 +237,7 @@ class Host:
             raise
         self._take(turn)
         due = self.next_due()
-        return bool(inbox) or (due is not None and due <= now and self._may_fire)
+        return bool(self._inbox) or (due is not None and due <= now and self._may_fire)
 
     @property
     def _may_fire(self) -> bool:
@@ -302,7 +291,7 @@ class Host:
             if type(effect) is Reply:
                 token = effect.token
                 if type(token) is SqlQuestion:
-                    self._ask(token)
+                    self.questions.ask(token, durable, self.clock.now())
                 elif token is not None:
                     token(effect.seq, effect.body)
             else:
@@ -312,11 +301,10 @@ class Host:
         if self.is_stopping and self.sessions and self.is_settled:
             self.say_goodbye()
 
-    def _ask(self, question: SqlQuestion) -> None:
-        """Run SQL once the projection holds everything that is durable now."""
-        seq = self.durable_seq
-        self._questions.append((seq, question))
-        self.storage.project(seq)
+    def _questions_answered(self) -> None:
+        """SQL has answered: out with it, and with the goodbyes that had to wait for it."""
+        self.flush()
+        self.release()
 
     # -- what the storage tells ----------------------------------------------------------------
 
@@ -336,23 +324,7 @@ class Host:
 
     def projected(self, seq: int) -> None:
         """The projection has come to ``seq``."""
-        self.projected_seq = max(self.projected_seq, seq)
-        ready = [q for needed, q in self._questions if needed <= self.projected_seq]
-        self._questions = [(needed, q) for needed, q in self._questions if needed > self.projected_seq]
-        for question in ready:
-            self._run_sql(question)
-
-    def _run_sql(self, question: SqlQuestion) -> None:
-        seq = self.projected_seq
-
-        def respond(body: bytes | ReactorError) -> None:
-            question.answer(seq, body)
-            self.flush()
-
-        if self.sql is None:
-            respond(Fault("sql_unavailable", "this reactor was started without an SQL reader"))
-        else:
-            self.sql(question, respond)
+        self.questions.projected(seq)
 
     def failed(self, kind: str, message: str) -> None:
         """Nothing can be written: take back what is not durable, tell its callers, and refuse writers."""
@@ -379,13 +351,19 @@ class Host:
             # Deltas of undone commits are nobody's; whoever waits for an answer learns that it is in doubt.
             if isinstance(effect, Reply) and effect.token is not None:
                 token = effect.token
+                if isinstance(token, PlainAnswer):
+                    self._waiting.append(Reply(self.durable_seq, token, effect.body))
+                    continue
                 if isinstance(token, SubscribeAnswer):
                     self.publisher.close_set(token.session, token.set_number, missing_ok=True)
                 elif isinstance(token, SqlQuestion):
                     token = token.answer
                 self._waiting.append(Reply(self.durable_seq, token, error))
+        self._stepped_us += sum(forward_us for seq, forward_us in self._steps if seq > self.durable_seq)
         self.storage.reset()
         self.release()
+        if self._inbox:
+            self.wake()
 
     def recovered(self) -> None:
         """The storage can be written again; what the halt has kept from being done is made up for."""
@@ -436,10 +414,13 @@ class Host:
         else:
             # At once and before any timer: to those of the other clocks nothing has happened.
             self._take(self.engine.turn([self.lifecycle.step_task(forward_us)], self.clock.now(), timers=False))
+            # Remembered until it is durable: a failing disk would take it back, and the wall does not step twice.
+            self._steps = [step for step in self._steps if step[0] > self.durable_seq]
+            self._steps.append((self.engine.seq, forward_us))
 
     def forget_requests(self) -> None:
         """Drop idempotency keys that are older than their retention."""
-        self._submit_own(self.lifecycle.forget_task(self.limits))
+        self._submit_own(self.lifecycle.forget_task(self.limits, self.forget_requests))
 
     def stop(self) -> None:
         """Refuse new requests, and say goodbye once everything that was accepted is answered."""
@@ -449,7 +430,7 @@ class Host:
     @property
     def is_settled(self) -> bool:
         """Whether everything that was accepted has been run, stored and answered."""
-        return not (self._inbox or self._waiting or self._pending)
+        return not (self._inbox or self._waiting or self._pending or self.questions)
 
     def say_goodbye(self) -> None:
         """End every session; ``stop`` does so by itself when nothing is left to answer."""

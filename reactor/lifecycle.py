@@ -68,24 +68,31 @@ class Lifecycle:
 
         return Task("wall_stepped", step)
 
-    def forget_task(self, limits: Limits) -> Task:
-        """The call that drops old idempotency keys, a bounded number at a time.
+    def forget_task(self, limits: Limits, again: Callable[[], None]) -> Task:
+        """The call that drops old idempotency keys, and those that are too many; ``again`` is called if some are left.
 
-        Keys stand in the order they were used, so it looks from the front and stops at the first that is still young.
+        Keys stand in the order they were used, so it looks from the front and stops at the first that may stay.
         """
+        dropped: list[int] = []
 
         def forget(ctx: Context) -> None:
             requests = ctx.db.reactor_request
             before = ctx.now - limits.request_key_retention_s * SECOND
+            too_many = len(requests) - limits.request_keys_max
             old: list[str] = []
             for key, row in requests.rows.items():
-                if row.created_at >= before or len(old) == _FORGET_MAX:
+                if (row.created_at >= before and len(old) >= too_many) or len(old) == _FORGET_MAX:
                     break
                 old.append(key)
+            dropped.append(len(old))
             for key in old:
                 requests.delete(key)
 
-        return Task("forget_requests", forget)
+        def done(seq: int, body: object) -> None:
+            if dropped == [_FORGET_MAX]:
+                again()
+
+        return Task("forget_requests", forget, token=done)
 
     # -- start -------------------------------------------------------------------------------
 

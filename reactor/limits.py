@@ -25,6 +25,8 @@ class Limits:
     timer_commits_unsynced_max: int = 1_024
     # Requests waiting in the inbox, all connections together; past it the answer is `overloaded`.
     inbox_calls_max: int = 100_000
+    # Bytes of messages waiting in the inbox, roughly.
+    inbox_bytes_max: int = 64 << 20
     # Requests of one connection that are not yet answered.
     inflight_per_connection_max: int = 10_000
     # Calls in one batch message.
@@ -41,6 +43,8 @@ class Limits:
     goodbye_s: float = 2.0
     # Live queries of one connection, and rows of one snapshot.
     subscriptions_per_connection_max: int = 10_000
+    # Of these, queries without an equality: each is tested against every change of its table, whoever made it.
+    unrouted_per_connection_max: int = 100
     snapshot_rows_max: int = 250_000
     # Length of a live query's text, and literals in one IN list.
     live_query_chars_max: int = 16_384
@@ -58,6 +62,8 @@ class Limits:
     # Idempotency keys are remembered this long.
     request_key_retention_s: int = 86_400
     request_key_chars_max: int = 128
+    # Keys kept at most, the oldest forgotten first: some 300 bytes each.
+    request_keys_max: int = 500_000
     # The log keeps at least what the projection needs; beyond that it is trimmed by age and size.
     log_retention_s: int = 3_600
     log_bytes_max: int = 4 << 30

@@ -42,10 +42,11 @@ class Task(msgspec.Struct, gc=False):
 
 
 class Inspect(msgspec.Struct, gc=False):
-    """Look at the tables between two calls; ``function()`` returns the body of the answer."""
+    """Look at the tables between two calls; ``function()`` returns the answer. A turn runs one that is heavy."""
 
     function: Callable[[], Any]
     token: Any = None
+    is_heavy: bool = False
 
 
 __all__ = ["SYSTEM", "Batch", "Call", "Caller", "Deltas", "Inspect", "Reply", "Request", "Task", "Turn"]

@@ -84,6 +84,14 @@ class Publisher:
         resumes = keys is not None and budget.resumes(len(keys))
         if not resumes:
             budget.take_scan(self._rows_scanned(query))
+        if query.route is None:
+            if session.unrouted >= self._limits.unrouted_per_connection_max:
+                refuse(
+                    "limit_exceeded",
+                    f"a connection holds at most {self._limits.unrouted_per_connection_max} queries without an"
+                    " equality; compare a column with a value, such as zone = 3",
+                )
+            session.unrouted += 1
         active = self._subscriptions.open(query)
         opened.append(active)
         session.held[active.number] = session.held.get(active.number, 0) + 1
@@ -135,6 +143,7 @@ class Publisher:
                 return
             raise SenderError("unknown_subscription", f"this connection holds no subscription set {number}")
         for active in queries:
+            session.unrouted -= active.query.route is None
             left = session.held[active.number] - 1
             if left:
                 session.held[active.number] = left

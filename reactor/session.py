@@ -25,6 +25,9 @@ CLOSE_TOO_LARGE = 1009
 CLOSE_TRY_LATER = 1013
 
 
+_EARLY_MAX = 1_000
+
+
 class Answer(msgspec.Struct, gc=False):
     """Where the answer to one request goes: the ``ticket``-th answer of a session."""
 
@@ -41,6 +44,10 @@ class Answer(msgspec.Struct, gc=False):
         if isinstance(body, ReactorError):
             return native.reply_error(self.request_id, body)
         return b'{"id":%b,"ok":%b,"seq":%d}' % (self.request_id, body, seq)
+
+
+class PlainAnswer(Answer, gc=False):
+    """Token of a request whose answer no commit can make untrue: it is given even if the store fails meanwhile."""
 
 
 class SqlQuestion:
@@ -83,7 +90,7 @@ class SessionHost(Protocol):
 
     limits: Limits
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, size_bytes: int = 0) -> None:
         """Put a request in the inbox; raises ``Fault`` ``overloaded``."""
 
     def greet(self, session: Session) -> bytes:
@@ -100,6 +107,9 @@ class SessionHost(Protocol):
 
     def flush_later(self, session: Session) -> None:
         """The session has something to send."""
+
+    def cut(self, session: Session) -> None:
+        """The session does not keep up."""
 
 
 class Session:
@@ -126,9 +136,12 @@ class Session:
         self.is_closed = False
         self.sets: dict[int, list[Any]] = {}
         self.held: dict[int, int] = {}
+        self.unrouted = 0
         self._submit = host.submit
         self._inflight_max = host.limits.inflight_per_connection_max
         self._early: list[bytes | str] = []
+        self._early_bytes = 0
+        self._held_bytes = 0
         self._next_ticket = 0
         self._next_answer = 0
         self._next_set = 0
@@ -172,7 +185,8 @@ class Session:
             return
         if not self.is_open:
             self._early.append(data)
-            if len(self._early) > 1000:
+            self._early_bytes += len(data)
+            if len(self._early) > _EARLY_MAX or self._early_bytes > self.host.limits.message_bytes_max:
                 self.refuse(SenderError("limit_exceeded", "wait for the greeting before sending more"), CLOSE_POLICY)
             return
         try:
@@ -189,7 +203,8 @@ class Session:
                 self._too_many(ticket)
             answer = Answer(self, ticket, request_id)
             if isinstance(message, native.CallMessage):
-                self._submit(Call(message.call, bytes(message.args), self.caller, answer, message.key))
+                call = Call(message.call, bytes(message.args), self.caller, answer, message.key)
+                self._submit(call, len(data))
             else:
                 self._request(message, answer)
         except ReactorError as error:
@@ -226,12 +241,12 @@ class Session:
             if not 0 < len(specs) <= self.host.limits.batch_calls_max:
                 raise SenderError("bad_message", f"a batch has 1 to {self.host.limits.batch_calls_max} calls")
             calls = [(spec.call, bytes(spec.args)) for spec in specs]
-            submit(Batch(calls, self.caller, answer, message.key))
+            submit(Batch(calls, self.caller, answer, message.key), sum([len(args) for _, args in calls]))
         elif verb == "subscribe":
             self._subscribe(message, answer)
         elif verb == "unsubscribe":
             number = message.unsubscribe or 0
-            submit(Inspect(lambda: self._unsubscribe(number), answer))
+            submit(Inspect(lambda: self._unsubscribe(number), PlainAnswer(self, answer.ticket, answer.request_id)))
         elif verb == "sql":
             # Through the inbox, so that it sees what this connection's calls before it have done.
             submit(Inspect(lambda: b"", SqlQuestion(answer, message.sql or "", message.params, self.caller)))
@@ -241,7 +256,7 @@ class Session:
                 echo.decode()
             except UnicodeDecodeError as error:
                 raise SenderError("bad_message", f"this is not JSON: {error}") from None
-            submit(Inspect(lambda: self.host.clocks(echo), answer))
+            submit(Inspect(lambda: self.host.clocks(echo), PlainAnswer(self, answer.ticket, answer.request_id)))
 
     def _subscribe(self, message: native.Message, answer: Answer) -> None:
         texts = [message.subscribe] if isinstance(message.subscribe, str) else list(message.subscribe or ())
@@ -257,7 +272,7 @@ class Session:
             self._promised_bytes += token.size
             return body
 
-        self._submit(Inspect(open_set, token))
+        self._submit(Inspect(open_set, token, is_heavy=True), sum([len(text) for text in texts]))
 
     def _unsubscribe(self, number: int) -> bytes:
         self.host.close_queries(self, number)
@@ -283,6 +298,7 @@ class Session:
         while self._waiting and self._next_answer in self._waiting:
             for framed in self._waiting.pop(self._next_answer):
                 self.push(framed)
+            self._held_bytes = 0
             self._next_answer += 1
 
     def answer_set(self, ticket: int, reply: bytes) -> None:
@@ -299,6 +315,9 @@ class Session:
             self.push(framed)
         elif not self.is_closed:
             held.append(framed)
+            self._held_bytes += len(framed)
+            if self._held_bytes > self.host.limits.send_queue_bytes_max:
+                self.host.cut(self)
 
     def push(self, framed: bytes) -> None:
         """Queue bytes for the transport."""

@@ -13,7 +13,7 @@ from reactor.columns import INT64_MAX
 from reactor.errors import ConstraintError, Refusal, invariant
 from reactor.limits import Limits
 from reactor.schema import TableSchema, declare_table, primary_key
-from reactor.table import Change, IdSource, Journal, Table
+from reactor.table import Change, IdSource, Journal, Table, refuse_while_undoing
 
 SEQUENCE_TABLE = "reactor_sequence"
 
@@ -71,7 +71,10 @@ class Store(IdSource):
 
     def commit(self) -> list[Change]:
         """Close the journal and return what the call did: at most one change per row."""
-        changes = self._journal.close()
+        journal = self._journal
+        if journal.has_callbacks:
+            journal.drop_callbacks()
+        changes = journal.close()
         if len(changes) < 2:
             return changes
         if len(changes) == 2:
@@ -88,6 +91,21 @@ class Store(IdSource):
     def rollback(self) -> None:
         """Close the journal and put every row back."""
         self.undo(self._journal.close())
+        self._journal.has_callbacks = False
+        # A callback that raised may have said so; what it was about is gone with the rest.
+        self._journal.torn = False
+
+    def on_undo(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` if what the running call does from here on is undone, by a savepoint or as a whole.
+
+        It runs among the undone rows in its turn, newest first: it finds the tables as they are now. It must neither
+        raise nor change a table.
+        """
+        self._journal.on_undo(callback)
+
+    def tear(self) -> None:
+        """Say that the running call cannot stand, because undoing a part of it went wrong."""
+        self._journal.torn = True
 
     def savepoint(self) -> Savepoint:
         """A part of the running call that is undone alone if it raises: ``with store.savepoint(): ...``."""
@@ -117,9 +135,10 @@ class Store(IdSource):
     def skip(self, table: Table[Any], used: int) -> None:
         """Note an id the caller chose; later automatic ids are larger."""
         name = table.name
+        # Reserved even where ids in memory are further on: a reservation may have been undone since they were.
+        if used > self._reserved.get(name, 0):
+            self._reserve(name, used)
         if used >= self._next.get(name, 1):
-            if used > self._reserved.get(name, 0):
-                self._reserve(name, used)
             self._next[name] = used + 1
 
     def _reserve(self, name: str, wanted: int) -> None:
@@ -150,13 +169,17 @@ class Savepoint:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is not None:
-            entries = self._journal.entries
+            journal = self._journal
+            entries, append = journal.entries, journal.append
+            journal.append = refuse_while_undoing
             try:
                 self._store.undo(entries[self._mark :])
             except BaseException:
                 # Out of stack or memory: the entries stay, so that undoing the call still finds them.
-                self._journal.torn = True
+                journal.torn = True
                 raise
+            finally:
+                journal.append = append
             del entries[self._mark :]
 
 

@@ -462,11 +462,12 @@ class Journal:
     no extra call; between calls it refuses, so nothing can change a table behind the log's back.
     """
 
-    __slots__ = ("append", "entries", "torn")
+    __slots__ = ("append", "entries", "has_callbacks", "torn")
 
     def __init__(self) -> None:
         self.entries: list[Change] = []
         self.torn = False
+        self.has_callbacks = False
         self.append: Callable[[Change], None] = _refuse_entry
 
     def open(self) -> None:
@@ -480,6 +481,16 @@ class Journal:
         """Whether a call is running."""
         return self.append is not _refuse_entry
 
+    def on_undo(self, callback: Callable[[], None]) -> None:
+        """Enter a callback among the changes; undoing them runs it in its turn."""
+        self.append((_CALLBACKS, callback, None, None))
+        self.has_callbacks = True
+
+    def drop_callbacks(self) -> None:
+        """Leave the changes alone: what stands is not undone by this call any more."""
+        self.entries = [entry for entry in self.entries if entry[0] is not _CALLBACKS]
+        self.has_callbacks = False
+
     def close(self) -> list[Change]:
         """End the call; returns what it did."""
         done = self.entries
@@ -489,8 +500,27 @@ class Journal:
         return done
 
 
+class _Callbacks:
+    """Stands in the journal where a table does, so that undoing needs no second kind of entry."""
+
+    name = "of callbacks"
+
+    @staticmethod
+    def set_row(callback: Callable[[], None], old: None, new: None) -> None:
+        """Run the callback."""
+        callback()
+
+
+_CALLBACKS: Any = _Callbacks()
+
+
 def _refuse_entry(change: Change) -> None:
     invariant(False, f"table {change[0].name} was changed outside a reducer call")
+
+
+def refuse_while_undoing(change: Change) -> None:
+    """In place of ``Journal.append`` while entries are undone: one added then would stay when those are removed."""
+    invariant(False, f"table {change[0].name} was changed by a callback while changes are being undone")
 
 
 class IdSource:

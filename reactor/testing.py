@@ -33,6 +33,7 @@ from reactor.host import Host
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.messages import Batch, Call, Caller, Task
 from reactor.module import Module
+from reactor.scopes import WORLD
 from reactor.session import Session
 from reactor.sql.inline import InlineSql
 from reactor.sql.messages import SqlRequest
@@ -218,9 +219,14 @@ class Rig:
     def _log(self, at: int, level: str, logger: str, message: str) -> None:
         self.logs.append((level, logger, message))
 
-    def crash(self) -> None:
-        """Forget everything that is not on disk, as if the process had been killed."""
-        self.host.mark_alive()
+    def crash(self, *, heartbeat_age_us: int = 0) -> None:
+        """Forget everything that is not on disk, as if the process had been killed.
+
+        A server notes every second what its clocks show; ``heartbeat_age_us`` is how long ago that was. ``world``
+        goes on from there, or from the last commit if that is newer.
+        """
+        now = self.clock.now() - heartbeat_age_us
+        self.storage.mark_alive(now, self.engine.scopes.value_at(WORLD, now))
         self.storage.release()
         self.is_open = False
 

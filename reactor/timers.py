@@ -313,11 +313,20 @@ def plan_firing(row: Any, due: int, now_value: int) -> Firing:
     if policy == CatchUp.DROP_IF_LATE:
         limit = getattr(row, "drop_after", None)
         if limit is not None and late > limit:
-            return Firing(False, due, carried + 1, None if not interval else due + interval)
+            if not interval:
+                return Firing(False, due, carried + 1, None)
+            # All that are too late at once, not a commit for each.
+            dropped = -((limit - late) // interval)
+            due += dropped * interval
+            return Firing(False, due - interval, carried + dropped, due)
     if not interval:
         return Firing(True, due, carried, None)
     behind = late // interval
     if behind > 0 and policy == CatchUp.COALESCE:
+        due += behind * interval
+        return Firing(True, due, carried + behind, due + interval)
+    if behind > 0 and policy == CatchUp.SKIP and late % interval == 0:
+        # The last of them is due at this very instant: it is not missed.
         due += behind * interval
         return Firing(True, due, carried + behind, due + interval)
     if behind > 0 and policy == CatchUp.SKIP:

@@ -13,7 +13,7 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from reactor.clock import SECOND, Clock
+from reactor.clock import DAY, SECOND, Clock
 
 _NEAR_US = 10 * SECOND
 _JOB = "next-due"
@@ -45,7 +45,9 @@ class Alarm:
         if ahead_us <= _NEAR_US:
             self._near = self._loop.call_later(max(ahead_us, 0) / SECOND, self._rang)
         else:
-            at = datetime.fromtimestamp((due_us - _NEAR_US // 2) / SECOND, UTC)
+            # No further than a calendar goes, nor so far that nobody has looked at the wall meanwhile.
+            approach_us = min(due_us - _NEAR_US // 2, self._clock.now() + DAY)
+            at = datetime.fromtimestamp(approach_us / SECOND, UTC)
             self._scheduler.add_job(
                 self._approach, "date", run_date=at, id=_JOB, replace_existing=True, misfire_grace_time=None
             )

@@ -68,7 +68,7 @@ class Service:
         self._turn_wanted = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.directory: DataDirectory | None = None
-        self._reader: SqlReader | None = None
+        self._readers: list[SqlReader] = []
 
     # -- start and stop ------------------------------------------------------------------------
 
@@ -148,7 +148,9 @@ class Service:
         else:
             inherited = () if self.directory is None else (self.directory.lock_fd,)
             self._storage = ProcessStorage(opened, inherited_fds=inherited)
-            self._reader = SqlReader(opened.directory / PROJECTION_FILE, tables, limits=self.settings.limits)
+            # One for the owner, one for everybody else: whatever strangers ask, the owner is answered.
+            path = opened.directory / PROJECTION_FILE
+            self._readers = [SqlReader(path, tables, limits=self.settings.limits) for _ in range(2)]
         self.host = Host(
             engine,
             self._storage,
@@ -170,12 +172,14 @@ class Service:
         self._alarm.close()
         if not self.lost.is_set() and self.settings.recover:
             self.host.mark_alive()
-        if self._reader is not None:
-            await self._reader.close()
-        self.host.send_rest()
-        self._storage.close()
-        if self.directory is not None:
-            self.directory.release()
+        try:
+            for reader in self._readers:
+                await reader.close()
+        finally:
+            self.host.send_rest()
+            self._storage.close()
+            if self.directory is not None:
+                self.directory.release()
         self._log("info", "stopped")
 
     def _lost(self, message: str) -> None:
@@ -212,7 +216,7 @@ class Service:
         )
 
         async def ask() -> None:
-            runner: Any = self._reader or self._inline_sql
+            runner: Any = self._readers[int(request.owner)] if self._readers else self._inline_sql
             try:
                 respond((await runner.query(request)).content)
             except ReactorError as error:
@@ -237,6 +241,7 @@ class Service:
         if stepped:
             self._log("warning", f"the wall clock was set forward by {stepped / SECOND:.3f} s; timers follow it")
             self.host.wall_stepped(stepped)
+        self.host.questions.expire(self.clock.now())
         self.host.mark_alive()
 
     def _keep_alive(self) -> None:

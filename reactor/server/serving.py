@@ -40,7 +40,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
     """``host:port`` as a pair; ``Refusal`` if it is not one. Port 0 lets the system choose."""
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65_535:
-        raise Refusal("storage_unsafe", f"--listen is HOST:PORT, such as 127.0.0.1:3000, not {listen!r}")
+        raise Refusal("address_in_use", f"--listen is HOST:PORT, such as 127.0.0.1:3000, not {listen!r}")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 

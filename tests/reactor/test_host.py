@@ -133,7 +133,8 @@ def test_the_inbox_is_bounded() -> None:
     assert _codes(other.received) == ["overloaded"]
     assert len(desk.engine.store.tables["monster"]) == 5
     assert len(desk.engine.store.tables["zone"]) == 1
-    desk.host._inbox.extend([Inspect(lambda: b"1")] * 5)
+    for _ in range(5):
+        desk.host._inbox.put_own(Inspect(lambda: b"1"))
     with pytest.raises(Fault, match="too many"):
         desk.connect(STRANGER)
     assert len(desk.host.sessions) == 1, "a client that could not be let in is forgotten"
@@ -210,7 +211,7 @@ def test_p6_a_failure_inside_the_append_keeps_the_answers_that_do_not_depend_on_
     client.send({"id": 3, "call": "spawn", "args": [1]})
     client.send({"id": 4, "time": 1})
     desk.settle()
-    assert _codes(client.received) == ["ok", "not_found", "in_doubt", "in_doubt"]
+    assert _codes(client.received) == ["ok", "not_found", "in_doubt", "ok"], "what time it is, no failure makes untrue"
 
 
 def _presence() -> tuple[Module, list[str]]:

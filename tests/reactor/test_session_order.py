@@ -33,7 +33,7 @@ def test_deltas_wait_for_the_answer_that_names_their_query() -> None:
     """A28, P4: a `subscribe` that waits behind slow SQL holds back the deltas of its queries, and nothing is lost."""
     slow: list[Callable[[bytes], None]] = []
     with Rig(_game()) as rig:
-        rig.host.sql = lambda question, respond: slow.append(respond)
+        rig.host.questions.runner = lambda question, respond: slow.append(respond)
         client = rig.connect("a" * 32)
         client.send({"id": "sql", "sql": "SELECT 1"})
         client.send({"id": "watch", "subscribe": ["SELECT * FROM monster WHERE zone = 1"]})
@@ -51,7 +51,7 @@ def test_deltas_do_not_wait_for_slow_sql() -> None:
     """A28: answers keep their order, and commits of queries that are known already go past them."""
     slow: list[Callable[[bytes], None]] = []
     with Rig(_game()) as rig:
-        rig.host.sql = lambda question, respond: slow.append(respond)
+        rig.host.questions.runner = lambda question, respond: slow.append(respond)
         client = rig.connect("a" * 32)
         client.send({"id": "watch", "subscribe": ["SELECT * FROM monster"]})
         rig.settle()
