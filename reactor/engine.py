@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,10 +39,16 @@ _TORN = "a change was broken off for want of stack or memory, and the reducer we
 _FAILURES = (Exception, CallBudgetExceededError, SystemExit, GeneratorExit)
 
 
+LATENESS_BOUNDS_US = (1_000, 5_000, 25_000, 100_000, 1_000_000, 10_000_000, 60_000_000)
+
+
 class Counters:
     """What the engine has done since it started; read by metrics and tests."""
 
-    __slots__ = ("calls", "commits", "failed", "fired", "lateness_us_max", "missed", "timer_failures")
+    __slots__ = (
+        "calls", "commits", "failed", "fired", "lateness", "lateness_us_max", "lateness_us_sum", "missed",
+        "timer_failures",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.calls = 0
@@ -51,6 +58,17 @@ class Counters:
         self.missed = 0
         self.timer_failures = 0
         self.lateness_us_max = 0
+        self.lateness_us_sum = 0
+        # How many fired up to each of LATENESS_BOUNDS_US late (and not up to the one before), then all others.
+        self.lateness = [0] * (len(LATENESS_BOUNDS_US) + 1)
+
+    def late(self, lateness_us: int) -> None:
+        """Note a timer that fires."""
+        self.fired += 1
+        self.lateness_us_sum += lateness_us
+        self.lateness[bisect_left(LATENESS_BOUNDS_US, lateness_us)] += 1
+        if lateness_us > self.lateness_us_max:
+            self.lateness_us_max = lateness_us
 
 
 class Engine:
@@ -356,8 +374,7 @@ class Engine:
             return
         due_at = self.scopes.wall_of(clock, firing.due_value) or due.due_at
         lateness = now - due_at
-        self.counters.fired += 1
-        self.counters.lateness_us_max = max(self.counters.lateness_us_max, lateness)
+        self.counters.late(lateness)
         ctx = Context(self._shared, name, due_at, self.seq + 1, SYSTEM)
         ctx.timer = TimerInfo(due.table.name, due.key, clock, firing.due_value, due_at, now, lateness, firing.missed)
         self._begin()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -76,8 +79,21 @@ def test_who_may_not_fight() -> None:
             rig.call("fight", player, here.id)
 
 
+def _look_and_kill(address: str, pid: int, seen: list[list[Any]]) -> None:
+    """Note the workflows that exist, then kill the server."""
+    host, _, port = address.partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection.request(
+        "POST", "/v1/database/arena/sql", "SELECT id, workflow_type || ' of ' || entity_id FROM workflow"
+    )
+    seen.extend(json.loads(connection.getresponse().read())["rows"])
+    connection.close()
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_the_whole_arena_survives_kill_9(tmp_path: Path) -> None:
     """C01, A35: the real thing: server, zone servers, bots; killed in the middle, started again, the game goes on."""
+    before: list[list[Any]] = []
     command = [sys.executable, "-m", "examples.arena", "--plain", "--seconds", "9", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
         [*command, "--data-dir", str(tmp_path / "arena")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -90,7 +106,9 @@ def test_the_whole_arena_survives_kill_9(tmp_path: Path) -> None:
             output.append(line)
             found = re.search(r"kill -9 (\d+)", line)
             if found:
-                killer = threading.Timer(4.0, os.kill, (int(found[1]), signal.SIGKILL))
+                address = re.search(r"served at ([\d.:]+) by", "".join(output))
+                assert address is not None
+                killer = threading.Timer(4.0, _look_and_kill, (address[1], int(found[1]), before))
                 killer.start()
             assert time.monotonic() < deadline
         assert process.wait(30) == 0, "".join(output)
@@ -99,6 +117,10 @@ def test_the_whole_arena_survives_kill_9(tmp_path: Path) -> None:
             killer.cancel()
         if process.poll() is None:
             process.terminate()
+    stored = sqlite3.connect(tmp_path / "arena" / "projection.db")
+    after = dict(stored.execute("SELECT id, workflow_type || ' of ' || entity_id FROM workflow"))
+    stored.close()
+    assert before and all(after.get(number) == what for number, what in before), "what there was is still there"
     told = dict(re.findall(r"(\w+) (\d+)", output[-1]))
     assert int(told["starts"]) == 2, "".join(output)
     assert int(told["lines"]) > 20 and int(told["actions"]) > 10, "".join(output)

@@ -11,10 +11,11 @@ DETAIL_CHARS_MAX = 500
 
 
 def actor_of(ctx: Context) -> str:
-    """Who causes what this call does: a timer, the server itself, or an identity."""
-    if ctx.timer is not None:
-        return "timer"
-    return ctx.sender or "system"
+    """Who causes what this call does: an identity, a timer, or the server itself.
+
+    A timer that the operator fires by hand is the operator's doing.
+    """
+    return ctx.sender or ("system" if ctx.timer is None else "timer")
 
 
 def record(

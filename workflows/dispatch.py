@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from reactor.budget import CallBudgetExceededError
 from reactor.context import Context
@@ -25,6 +25,7 @@ from workflows.outcome import (
     AWAITED,
     MESSAGE_CHARS_MAX,
     Cause,
+    RunawayError,
     StrandedError,
     changed_columns,
     count_on,
@@ -38,6 +39,10 @@ OPEN_STEPS_MAX = 32
 """Steps inside steps; a longer chain of workflows that wake each other is a loop or will be one."""
 DEFERRED_MAX = 100
 """Things one step may ask of its own workflow, those asked by their steps included."""
+INTERRUPTIONS_MAX = 4
+"""Steps of one call that are tried again after they were interrupted: each may take as long as a whole call."""
+
+Done = TypeVar("Done")
 
 
 class Dispatcher:
@@ -49,6 +54,7 @@ class Dispatcher:
         self.limits: Limits = DEFAULT_LIMITS
         self._open: dict[int, Workflow[Any]] = {}
         self._draining: dict[int, deque[Deferred]] = {}
+        self._interruptions = 0
 
     # -- start -------------------------------------------------------------------------------
 
@@ -71,26 +77,35 @@ class Dispatcher:
         w: Workflow[Any] = Workflow(ctx, kind, ctx.db.workflow.reserve_id())
         w.entity_id = entity_id
         w.correlation_id = correlation_id
-        w.owner = ctx.sender
+        # What a timer starts belongs to nobody, also when the operator fires it by hand.
+        w.owner = ctx.sender if ctx.timer is None else None
         w.parent_id = parent_id
         self._enter(w)
         try:
-            with ctx.savepoint():
-                self._begin(ctx, kind, w, given)
+            self._begin(ctx, kind, w, given)
         except SenderError:
             raise
         except Exception as error:
-            w.deferred = w.notes = None
             message = explain(ctx, kind.name, w.id, "on_start", error, self.limits)
             columns = {"status": FAILED, "current_step": "started", "state": "null", "error_message": message}
             self._insert(ctx, kind, w, "failed", columns)
         finally:
             del self._open[w.id]
-        if w.deferred is not None:
+        if w.deferred:
             self._run_deferred(ctx, w)
         return w.id
 
     def _begin(self, ctx: Context, kind: Definition, w: Workflow[Any], payload: Any) -> None:
+        try:
+            with ctx.savepoint():
+                self._try_start(ctx, kind, w, payload)
+        except CallBudgetExceededError:
+            if len(self._open) == 1:
+                raise
+            self._once_more(ctx, lambda: self._try_start(ctx, kind, w, payload))
+
+    def _try_start(self, ctx: Context, kind: Definition, w: Workflow[Any], payload: Any) -> None:
+        w.step = "started"
         if kind.new_state is not None:
             w.state = kind.new_state()
         kind.handler.on_start(w, payload)
@@ -119,7 +134,19 @@ class Dispatcher:
     # -- one step of a workflow that exists ----------------------------------------------------
 
     def fire(self, ctx: Context, timer_row: Any) -> None:
-        """Run the step of a timer that is due. A timer whose workflow has ended does nothing and goes."""
+        """Run the step of a timer that is due. A timer whose workflow has ended does nothing and goes.
+
+        The call must be the timer's own: when its time is used up it is this workflow that has used it.
+        """
+        try:
+            with ctx.savepoint():
+                self.run_timer(ctx, timer_row)
+        except CallBudgetExceededError as error:
+            row = ctx.db.workflow.require(timer_row.workflow_id)
+            self._fail(ctx, row, Cause("timer", timer_row.name), error)
+
+    def run_timer(self, ctx: Context, timer_row: Any) -> None:
+        """As ``fire``, but raises ``CallBudgetExceededError`` when the time of the call is used up."""
         row = ctx.db.workflow.get(timer_row.workflow_id)
         if row is None or not is_live(row.status):
             ctx.db.workflow_timer.delete(timer_row.scheduled_id)
@@ -142,11 +169,7 @@ class Dispatcher:
             timer_row.interval,
         )
         cause = Cause("timer", timer_row.name)
-        try:
-            self._step(ctx, row, kind, kind.handler.on_timer, timer, cause, firing=timer_row)
-        except CallBudgetExceededError as error:
-            # Nobody else waits for this call, so the workflow that ran away bears it alone.
-            self._fail(ctx, row, cause, error)
+        self._step(ctx, row, kind, kind.handler.on_timer, timer, cause, firing=timer_row)
 
     def signal(self, ctx: Context, workflow_id: int, name: str, payload: Any) -> Status:
         """Send a signal and return the status after it.
@@ -178,7 +201,8 @@ class Dispatcher:
         def run(w: Workflow[Any], _: Any) -> None:
             kind.handler.on_recover(w)
 
-        self._attempt(ctx, row, kind, run, None, Cause("recover"))
+        with ctx.savepoint():
+            self._attempt(ctx, row, kind, run, None, Cause("recover"))
 
     def cancel(self, ctx: Context, workflow_id: int, reason: str) -> Status:
         """End a workflow from outside; ``SenderError`` ``unknown_workflow`` or ``not_active`` if that cannot be."""
@@ -195,20 +219,27 @@ class Dispatcher:
         self, ctx: Context, row: Any, kind: Definition, reason: str
     ) -> tuple[Workflow[Any] | None, dict[str, Any]]:
         """Run ``on_cancel``. If it raises, the workflow is cancelled without it."""
-        w: Workflow[Any] = Workflow(ctx, kind, row.id)
-        self._enter(w)
-        try:
-            with ctx.savepoint():
+
+        def run() -> tuple[Workflow[Any], dict[str, Any]]:
+            w: Workflow[Any] = Workflow(ctx, kind, row.id)
+            self._enter(w)
+            try:
                 w.take(row, kind.decode_state(row.state))
                 result = encode_result(kind.handler.on_cancel(w, reason))
                 w.ending = None
                 changes = changed_columns(ctx, kind, w, row, self.limits)
                 return w, {**changes, "result": result}
+            finally:
+                del self._open[row.id]
+
+        try:
+            with ctx.savepoint():
+                return run()
+        except CallBudgetExceededError:
+            return self._goodbye_once_more(ctx, kind, row, run)
         except Exception as error:
             explain(ctx, kind.name, row.id, "on_cancel", error, self.limits)
             return None, {}
-        finally:
-            del self._open[row.id]
 
     def _step(
         self,
@@ -222,8 +253,19 @@ class Dispatcher:
         refusable: bool = False,
     ) -> Status:
         """One step; a failure of it is stored, except that a ``SenderError`` goes to the sender if ``refusable``."""
-        try:
+
+        def attempt() -> Status:
             return self._attempt(ctx, row, kind, function, argument, cause, firing)
+
+        try:
+            try:
+                with ctx.savepoint():
+                    return attempt()
+            except CallBudgetExceededError:
+                if firing is not None or (refusable and not self._open):
+                    # The call is this step's alone; its caller decides.
+                    raise
+                return self._once_more(ctx, attempt)
         except Exception as error:
             if refusable and isinstance(error, SenderError):
                 raise
@@ -243,14 +285,13 @@ class Dispatcher:
         w: Workflow[Any] = Workflow(ctx, kind, row.id)
         self._enter(w)
         try:
-            with ctx.savepoint():
-                w.take(row, kind.decode_state(row.state))
-                w.firing = firing
-                function(w, argument)
-                self._settle(ctx, kind, w, row, cause)
+            w.take(row, kind.decode_state(row.state))
+            w.firing = firing
+            function(w, argument)
+            self._settle(ctx, kind, w, row, cause)
         finally:
             del self._open[row.id]
-        if w.deferred is not None:
+        if w.deferred:
             self._run_deferred(ctx, w)
             status: Status = ctx.db.workflow.require(row.id).status
             return status
@@ -268,6 +309,22 @@ class Dispatcher:
                 record_step(ctx, row, after, "stepped", str(cause), w)
             if w.ending is not None:
                 self._ended(ctx, after)
+
+    def _once_more(self, ctx: Context, run: Callable[[], Done]) -> Done:
+        """Find out whether a step that was interrupted, and is undone, or who called it has used up the call's time.
+
+        It is run again, with the time of a whole call to itself. If that is not enough either, ``RunawayError``: the
+        step is to blame, and whoever called it goes on. If it is, ``CallBudgetExceededError``, for the caller.
+        """
+        self._interruptions += 1
+        if self._interruptions > INTERRUPTIONS_MAX:
+            raise CallBudgetExceededError
+        with ctx.savepoint():
+            try:
+                run()
+            except CallBudgetExceededError as error:
+                raise RunawayError(self.limits) from error
+            raise CallBudgetExceededError
 
     # -- the ends ----------------------------------------------------------------------------
 
@@ -331,21 +388,22 @@ class Dispatcher:
                 f"workflow {w.id} ({w.type}) would be step {OPEN_STEPS_MAX + 1} inside other steps; "
                 "workflows that wake each other in a chain wait for a timer in between",
             )
+        if not self._open:
+            self._interruptions = 0
         self._open[w.id] = w
 
     def _defer(self, w: Workflow[Any], asked: Deferred) -> Status:
         if w.ending is not None:
             raise SenderError("not_active", f"workflow {w.id} has ended in this step ({w.ending})", workflow_id=w.id)
-        if w.deferred is None:
-            w.deferred = []
-        w.deferred.append(asked)
+        w.defer(asked)
         return RUNNING
 
     def _run_deferred(self, ctx: Context, w: Workflow[Any]) -> None:
         """Do what was asked of the workflow during its step, and then what was asked meanwhile, in order."""
         asked = w.deferred or []
-        if w.id in self._draining:
-            self._draining[w.id].extend(asked)
+        under_way = self._draining.get(w.id)
+        if under_way is not None:
+            under_way.extend(asked)
             return
         waiting = self._draining[w.id] = deque(asked)
         try:
@@ -388,6 +446,6 @@ class Dispatcher:
 
     def _is_awaiting(self, ctx: Context, w: Workflow[Any]) -> bool:
         """Whether something will wake the workflow: a timer, the end of a child, or what was asked during its step."""
-        if w.deferred is not None or w.has_timer():
+        if w.deferred or w.has_timer():
             return True
         return any(is_live(child.status) for child in ctx.db.workflow.lookup(("parent_id",), (w.id,)))

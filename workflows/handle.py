@@ -78,11 +78,11 @@ class Workflow(Generic[S]):
     """One workflow in one step.
 
     ``state`` may be changed or replaced; it is stored at the end of the step. ``step`` is the text that
-    ``current_step`` shows. ``row`` is the stored row as it was before the step, None while the workflow starts.
+    ``current_step`` shows. A savepoint inside the step does not take back what was done to these two. ``row`` is the stored row as it was before the step, None while the workflow starts.
     """
 
     __slots__ = (
-        "_random", "_row_timers", "_type", "correlation_id", "ctx", "deferred", "ending", "entity_id", "error",
+        "_random", "_type", "correlation_id", "ctx", "deferred", "ending", "entity_id", "error",
         "firing", "id", "notes", "owner", "parent_id", "result", "row", "sequence", "state", "step",
     )  # fmt: skip
 
@@ -105,7 +105,6 @@ class Workflow(Generic[S]):
         self.notes: list[tuple[str, str | None]] | None = None
         self.deferred: list[Deferred] | None = None
         self._random: random.Random | None = None
-        self._row_timers: dict[str, Any] | None = None
 
     def take(self, row: Any, state: S) -> None:
         """Take over a stored row; for the engine."""
@@ -214,13 +213,12 @@ class Workflow(Generic[S]):
         self._put_timer(name, values)
 
     def _put_timer(self, name: str, values: dict[str, Any]) -> None:
-        table, timers = self.ctx.db.workflow_timer, self._timers()
-        held = timers.get(name)
+        table, held = self.ctx.db.workflow_timer, self._timer_row(name)
         if held is None:
-            timers[name] = table.insert(workflow_id=self.id, name=sys.intern(name), **values)
+            table.insert(workflow_id=self.id, name=sys.intern(name), **values)
         else:
             values.update(generation=held.generation + 1, missed=0, cancelled=False, held=False)
-            timers[name] = table.update(held.scheduled_id, **values)
+            table.update(held.scheduled_id, **values)
 
     def _check_timer(
         self,
@@ -253,38 +251,38 @@ class Workflow(Generic[S]):
 
         Its row stays, flagged, until the name is armed again or the workflow ends.
         """
-        timers = self._timers()
-        held = timers.get(name)
+        held = self._timer_row(name)
         if held is None or held.cancelled:
             return False
-        timers[name] = self.ctx.db.workflow_timer.update(held.scheduled_id, cancelled=True)
+        self.ctx.db.workflow_timer.update(held.scheduled_id, cancelled=True)
         return True
 
     def timer_due(self, name: str) -> int | None:
         """When the timer ``name`` is due, as a value of its own clock; None if it is not armed."""
-        held = self._timers().get(name)
+        held = self._timer_row(name)
         return None if held is None or held.cancelled else held.scheduled_at
 
     def remaining_us(self, name: str) -> int | None:
         """How long until the timer ``name`` is due, on its own clock; None if it is not armed."""
-        held = self._timers().get(name)
+        held = self._timer_row(name)
         return None if held is None or held.cancelled else max(held.scheduled_at - self.time(held.clock), 0)
 
-    def _timers(self) -> dict[str, Any]:
-        timers = self._row_timers
-        if timers is None:
-            timers = {}
-            if self.row is not None:
-                for row in self.ctx.db.workflow_timer.lookup(("workflow_id",), (self.id,)):
-                    timers[row.name] = row
-            self._row_timers = timers
-        return timers
+    def _timers(self) -> list[Any]:
+        # Asked of the table each time: a savepoint may have taken back what the step did there.
+        rows: list[Any] = self.ctx.db.workflow_timer.lookup(("workflow_id",), (self.id,))
+        return rows
+
+    def _timer_row(self, name: str) -> Any:
+        for row in self._timers():
+            if row.name == name:
+                return row
+        return None
 
     def has_timer(self) -> bool:
         """Whether a timer will wake this workflow after the step."""
         # The one-shot that is firing is used up by this step, unless it was armed anew.
         firing = self.firing
-        return any(not row.cancelled and (row is not firing or row.interval) for row in self._timers().values())
+        return any(not row.cancelled and (row is not firing or row.interval) for row in self._timers())
 
     # -- ends --------------------------------------------------------------------------------
 
@@ -302,6 +300,10 @@ class Workflow(Generic[S]):
         self.ending = status
         self.result = result
         self.error = message
+        self.ctx.on_undo(self._go_on)
+
+    def _go_on(self) -> None:
+        self.ending = self.result = self.error = None
 
     def _refuse_after_end(self, what: str) -> NoReturn:
         raise RuntimeError(f"workflow {self.id} has ended in this step ({self.ending}); it cannot {what}")
@@ -336,6 +338,15 @@ class Workflow(Generic[S]):
         if self.notes is None:
             self.notes = []
         self.notes.append((kind, detail))
+        self.ctx.on_undo(self.notes.pop)
+
+    def defer(self, asked: Deferred) -> None:
+        """Keep what is asked of the workflow until its step is over; for the engine."""
+        if self.deferred is None:
+            self.deferred = []
+        self.deferred.append(asked)
+        # Whoever asks may be undone, and then has not asked.
+        self.ctx.on_undo(self.deferred.pop)
 
     def log(self, message: str, level: str = "info") -> None:
         """Write a line to the server's log, with the workflow's type and id."""

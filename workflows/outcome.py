@@ -43,6 +43,13 @@ class StrandedError(RuntimeError):
         )
 
 
+class RunawayError(RuntimeError):
+    """A step ran past the budget of a call though it had the whole of it to itself."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(f"it ran longer than {limits.call_budget_s} s")
+
+
 def new_columns(ctx: Context, kind: Definition, w: Workflow[Any], limits: Limits) -> dict[str, Any]:
     """The columns that ``on_start`` decided. Raises ``SenderError`` ``payload_too_large`` for the state."""
     if not hasattr(w, "state"):
@@ -111,7 +118,7 @@ def explain(ctx: Context, type_name: str, workflow_id: int, where: str, error: B
     """The message of a failure as a row keeps it; what helps to find the defect goes to the log."""
     if isinstance(error, CallBudgetExceededError):
         message = f"it ran longer than {limits.call_budget_s} s"
-    elif isinstance(error, ReactorError | StrandedError):
+    elif isinstance(error, ReactorError | StrandedError | RunawayError):
         message = str(error)
     else:
         message = f"{type(error).__name__}: {error}"

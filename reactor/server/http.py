@@ -25,6 +25,7 @@ from reactor.errors import Fault, ReactorError, SenderError
 from reactor.host import Host
 from reactor.logbook import Logbook
 from reactor.messages import Call, Caller, Inspect
+from reactor.server import metrics
 from reactor.session import SqlQuestion
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -48,6 +49,7 @@ def application(serving: Serving) -> Starlette:
             Route("/v1/ping", routes.guarded(routes.ping)),
             Route("/live", routes.guarded(routes.live)),
             Route("/ready", routes.guarded(routes.ready)),
+            Route("/v1/metrics", routes.guarded(routes.metrics)),
             Route("/v1/database", routes.guarded(routes.databases)),
             Route(f"{database}/call/{{reducer}}", routes.guarded(routes.call), methods=["POST"]),
             Route(f"{database}/sql", routes.guarded(routes.sql), methods=["POST"]),
@@ -113,6 +115,10 @@ class Routes:
     async def live(self, request: Request) -> Response:
         """The process runs; says nothing about what it can do."""
         return _json({"status": "live"})
+
+    async def metrics(self, request: Request) -> Response:
+        """Counts and the lateness of timers, for a scraper."""
+        return Response(metrics.page(self._serving.host), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def ready(self, request: Request) -> Response:
         """503 until calls are accepted, and while nothing can be written."""

@@ -127,3 +127,15 @@ def test_a_worlds_clock_goes_back_to_the_last_heartbeat() -> None:
         rig.advance(60_000_000)
         rig.reopen()
         assert rig.engine.scopes.value_at("world", rig.clock.now()) == 4_600_000
+
+
+def test_a92_lateness_is_counted() -> None:
+    """A92: each firing is counted under how late it was."""
+    with Rig(_bells([])) as rig:
+        rig.run(lambda ctx: [ctx.db.bell.insert(scheduled_at=ctx.now + late) for late in (0, 4_000, 200_000)] and None)
+        rig.clock.advance(200_000)
+        rig.settle()
+        counters = rig.engine.counters
+        assert counters.fired == sum(counters.lateness) == 3
+        assert counters.lateness_us_max == counters.lateness_us_sum == 196_000
+        assert counters.lateness[0] == 2 and counters.lateness[4] == 1

@@ -61,6 +61,16 @@ def test_a_wrong_route_is_refused_as_json(server: Server, method: str, path: str
     assert answer.code in CODES
 
 
+def test_a92_the_lateness_of_timers_is_measured(server: Server) -> None:
+    """A92, A90, B82: a histogram from due to start, and counts, with no label but the histogram's own."""
+    answer = server.http("GET", "/v1/metrics")
+    assert answer.status == 200
+    text = answer.body.decode()
+    assert "# TYPE timer_lateness_seconds histogram" in text
+    assert "reactor_timers_stale_total" in text
+    assert {line.partition("{")[2][:4] for line in text.splitlines() if "{" in line} <= {'le="'}
+
+
 def test_every_route_is_documented() -> None:
     """`docs/http.md` lists what the application has."""
     listed = re.findall(r"^\| `(?:GET|POST) (\S+)`", (ROOT / "docs" / "http.md").read_text(), re.M)
