@@ -151,7 +151,7 @@ class Context:
         """``with ctx.savepoint():`` what is done inside is undone alone if it raises; the error goes on."""
         return self._shared.store.savepoint()
 
-    def on_undo(self, callback: Callable[[], None]) -> None:
+    def on_undo(self, callback: Callable[[], object]) -> None:
         """Run ``callback`` if what the call does from here on is undone, by a savepoint that fails or as a whole.
 
         For what a reducer keeps outside the tables: a list, a cache, an attribute. Callbacks run newest first, each

@@ -35,7 +35,7 @@ from reactor.system import CONNECTION_TABLE
 from reactor.table import Change
 from reactor.wire import native
 
-_GROUPS_UNDER_WAY = 2
+_GROUPS_UNDER_WAY = 4
 _ANY = float("inf")
 
 
@@ -263,8 +263,8 @@ class Host:
     def _send_group(self, under_way_max: float = _GROUPS_UNDER_WAY) -> None:
         """Send what the last turns have gathered as one group, unless enough of them are being synced already.
 
-        One that is synced and one that waits for the disk keep the writer busy; whatever comes meanwhile is better
-        gathered here: one write, one wake-up and one answer for many turns.
+        A few that are synced or wait for the disk keep the writer busy; whatever comes meanwhile is better gathered
+        here: one write, one wake-up and one answer for many turns.
         """
         if self._gathered and len(self._unsynced) < under_way_max:
             gathered, self._gathered = self._gathered, []

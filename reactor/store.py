@@ -95,7 +95,7 @@ class Store(IdSource):
         # A callback that raised may have said so; what it was about is gone with the rest.
         self._journal.torn = False
 
-    def on_undo(self, callback: Callable[[], None]) -> None:
+    def on_undo(self, callback: Callable[[], object]) -> None:
         """Run ``callback`` if what the running call does from here on is undone, by a savepoint or as a whole.
 
         It runs among the undone rows in its turn, newest first: it finds the tables as they are now. It must neither

@@ -481,7 +481,7 @@ class Journal:
         """Whether a call is running."""
         return self.append is not _refuse_entry
 
-    def on_undo(self, callback: Callable[[], None]) -> None:
+    def on_undo(self, callback: Callable[[], object]) -> None:
         """Enter a callback among the changes; undoing them runs it in its turn."""
         self.append((_CALLBACKS, callback, None, None))
         self.has_callbacks = True
@@ -506,7 +506,7 @@ class _Callbacks:
     name = "of callbacks"
 
     @staticmethod
-    def set_row(callback: Callable[[], None], old: None, new: None) -> None:
+    def set_row(callback: Callable[[], object], old: None, new: None) -> None:
         """Run the callback."""
         callback()
 

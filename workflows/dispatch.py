@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
 from reactor.budget import CallBudgetExceededError
 from reactor.context import Context
@@ -41,8 +41,6 @@ DEFERRED_MAX = 100
 """Things one step may ask of its own workflow, those asked by their steps included."""
 INTERRUPTIONS_MAX = 4
 """Steps of one call that are tried again after they were interrupted: each may take as long as a whole call."""
-
-Done = TypeVar("Done")
 
 
 class Dispatcher:
@@ -102,7 +100,7 @@ class Dispatcher:
         except CallBudgetExceededError:
             if len(self._open) == 1:
                 raise
-            self._once_more(ctx, lambda: self._try_start(ctx, kind, w, payload))
+            self._once_more(ctx, self._try_start, ctx, kind, w, payload)
 
     def _try_start(self, ctx: Context, kind: Definition, w: Workflow[Any], payload: Any) -> None:
         w.step = "started"
@@ -142,8 +140,9 @@ class Dispatcher:
             with ctx.savepoint():
                 self.run_timer(ctx, timer_row)
         except CallBudgetExceededError as error:
-            row = ctx.db.workflow.require(timer_row.workflow_id)
-            self._fail(ctx, row, Cause("timer", timer_row.name), error)
+            row = ctx.db.workflow.get(timer_row.workflow_id)
+            if row is not None and is_live(row.status):
+                self._fail(ctx, row, Cause("timer", timer_row.name), error)
 
     def run_timer(self, ctx: Context, timer_row: Any) -> None:
         """As ``fire``, but raises ``CallBudgetExceededError`` when the time of the call is used up."""
@@ -233,10 +232,11 @@ class Dispatcher:
                 del self._open[row.id]
 
         try:
-            with ctx.savepoint():
-                return run()
-        except CallBudgetExceededError:
-            return self._goodbye_once_more(ctx, kind, row, run)
+            try:
+                with ctx.savepoint():
+                    return run()
+            except CallBudgetExceededError:
+                self._once_more(ctx, run)
         except Exception as error:
             explain(ctx, kind.name, row.id, "on_cancel", error, self.limits)
             return None, {}
@@ -253,19 +253,15 @@ class Dispatcher:
         refusable: bool = False,
     ) -> Status:
         """One step; a failure of it is stored, except that a ``SenderError`` goes to the sender if ``refusable``."""
-
-        def attempt() -> Status:
-            return self._attempt(ctx, row, kind, function, argument, cause, firing)
-
         try:
             try:
                 with ctx.savepoint():
-                    return attempt()
+                    return self._attempt(ctx, row, kind, function, argument, cause, firing)
             except CallBudgetExceededError:
                 if firing is not None or (refusable and not self._open):
-                    # The call is this step's alone; its caller decides.
+                    # Not inside another step: whoever made the call decides.
                     raise
-                return self._once_more(ctx, attempt)
+                self._once_more(ctx, self._attempt, ctx, row, kind, function, argument, cause)
         except Exception as error:
             if refusable and isinstance(error, SenderError):
                 raise
@@ -310,7 +306,7 @@ class Dispatcher:
             if w.ending is not None:
                 self._ended(ctx, after)
 
-    def _once_more(self, ctx: Context, run: Callable[[], Done]) -> Done:
+    def _once_more(self, ctx: Context, run: Callable[..., object], *args: Any) -> NoReturn:
         """Find out whether a step that was interrupted, and is undone, or who called it has used up the call's time.
 
         It is run again, with the time of a whole call to itself. If that is not enough either, ``RunawayError``: the
@@ -321,7 +317,7 @@ class Dispatcher:
             raise CallBudgetExceededError
         with ctx.savepoint():
             try:
-                run()
+                run(*args)
             except CallBudgetExceededError as error:
                 raise RunawayError(self.limits) from error
             raise CallBudgetExceededError

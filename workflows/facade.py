@@ -59,6 +59,8 @@ class Workflows:
         live: bool = True,
     ) -> list[Any]:
         """The rows of workflows of a type, an entity or a correlation, oldest first; only live ones unless told."""
-        wanted = {"entity_id": entity_id, "correlation_id": correlation_id, "workflow_type": workflow_type}
-        rows: list[Any] = self._ctx.db.workflow.where(**{k: v for k, v in wanted.items() if v is not None})
+        given = {"entity_id": entity_id, "correlation_id": correlation_id, "workflow_type": workflow_type}
+        wanted = {name: value for name, value in given.items() if value is not None}
+        table = self._ctx.db.workflow
+        rows: list[Any] = table.where(**wanted) if wanted else list(table)
         return [row for row in rows if is_live(row.status)] if live else rows

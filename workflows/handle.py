@@ -78,7 +78,8 @@ class Workflow(Generic[S]):
     """One workflow in one step.
 
     ``state`` may be changed or replaced; it is stored at the end of the step. ``step`` is the text that
-    ``current_step`` shows. A savepoint inside the step does not take back what was done to these two. ``row`` is the stored row as it was before the step, None while the workflow starts.
+    ``current_step`` shows. A savepoint of the handler's own that fails does not take back what was done to these two.
+    ``row`` is the stored row as it was before the step, None while the workflow starts.
     """
 
     __slots__ = (

@@ -76,7 +76,8 @@ class EventRow:
 
     ``sequence`` numbers the events of a workflow. ``timestamp`` is the logical time of the transition, ``real_at``
     when it happened. ``kind`` is the outcome, ``cause`` what led to it (``timer:expire``, ``signal:dispel``),
-    ``actor`` who: an identity, ``timer`` or ``system``.
+    ``actor`` who: an identity (the owner's for a timer fired
+    by hand), ``timer`` or ``system``.
     """
 
     id: int = primary_key(auto=True)

@@ -88,17 +88,17 @@ def test_a_game_includes_the_engine_and_fills_in_hooks() -> None:
     @game.reducer
     def poison(ctx: Any, monster_id: int) -> int:
         started: int = ctx.workflows.start(
-            "buff", entity_id=monster_id, duration_us=3_000, tick_us=1_000, data={"damage": 2}
+            "buff", entity_id=monster_id, duration_us=300_000, tick_us=100_000, data={"damage": 2}
         )
         return started
 
     with Rig(game) as rig:
         monster = rig.run(lambda ctx: ctx.db.monster.insert(hp=10).id)
         rig.call("poison", monster)
-        rig.advance(1_000)
+        rig.advance(100_000)
         rig.crash()
         rig.reopen()
-        rig.advance(10_000)
+        rig.advance(1_000_000)
         assert rig.row("monster", monster).hp == 4
 
 

@@ -51,6 +51,7 @@ def test_workflows_are_found_by_entity_correlation_and_type(make_rig: MakeRig) -
     assert find(correlation_id="raid1") == [1, 4]
     assert find(workflow_type="counter", entity_id=1, correlation_id="raid2") == [5]
     assert find(workflow_type="nap") == []
+    assert find() == [1, 2, 3, 4, 5]
     assert rig.run(lambda ctx: ctx.workflows.get(ids[0]).status) == "Completed"
     assert rig.run(lambda ctx: ctx.workflows.get(99)) is None
 

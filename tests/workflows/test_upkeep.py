@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from reactor.messages import Call, Caller
 from reactor.testing import OWNER, Rig
 from tests.workflows.conftest import MakeRig
 from tests.workflows.samples import Counter, Nap, Ticker
-from workflows import Status
+from workflows import Handler, NoPayload, Status, Timer, Workflow
+from workflows.life import is_live
+from workflows.upkeep import TICK_MAX, _ended_before
 
 
 def test_cleanup_removes_what_is_ended_and_old_with_all_that_belongs_to_it(make_rig: MakeRig) -> None:
@@ -98,3 +101,71 @@ def test_a_tick_by_hand_keeps_to_the_catch_up_policy(make_rig: MakeRig) -> None:
     assert [t.missed for t in rig.rows("workflow_timer")] == [0, 3]
     rig.advance(500)
     assert rig.row("workflow", two).state == f'{{"ticks":[[{begin + 4_000},{begin + 4_000},0,3]]}}'
+
+
+def test_a_tick_by_hand_is_the_operators_doing(make_rig: MakeRig) -> None:
+    """A89: who fired it is in the event; what it starts belongs to nobody, as when the reactor fires it."""
+    rig = make_rig(Nap, Respawner, Counter, audit=True)
+    nap = rig.start("nap", payload={"delay_us": 1_000})
+    rig.start("respawner")
+    behind(rig, "workflow_tick", rig.clock.now() + 1_000)
+    told = [(e.actor, e.cause) for e in rig.rows("workflow_event") if e.workflow_id == nap]
+    assert told == [(OWNER, "start"), (OWNER, "timer:wake")]
+    assert [row.owner for row in rig.rows("workflow") if row.workflow_type == "counter"] == [None]
+
+
+class Respawner(Handler[None]):
+    """Starts another when its timer fires."""
+
+    name = "respawner"
+    clock = "wall"
+
+    def on_start(self, w: Workflow[None], payload: NoPayload) -> None:
+        w.timer("t", after_us=1_000)
+
+    def on_timer(self, w: Workflow[None], timer: Timer) -> None:
+        w.workflows.start("counter")
+        w.complete()
+
+
+def test_a_tick_by_hand_fires_the_first_of_a_backlog(make_rig: MakeRig) -> None:
+    """B76: a bounded number, the earliest due of all clocks, and the rest when asked again."""
+    rig = make_rig(Nap, Ticker)
+    late = [rig.start("nap", payload={"delay_us": milliseconds(2) + i}) for i in range(TICK_MAX)]
+    first = rig.start("ticker", payload={"interval_us": milliseconds(1), "clock": "world", "catch_up": "coalesce"})
+    assert behind(rig, "workflow_tick", rig.clock.now() + milliseconds(10)) == str(TICK_MAX).encode()
+    assert '"ticks":[[' in rig.row("workflow", first).state
+    assert [rig.row("workflow", w).status for w in late[-2:]] == [Status.COMPLETED, Status.SUSPENDED]
+    assert behind(rig, "workflow_tick", rig.clock.now()) == b"1"
+
+
+def test_cleanup_looks_at_no_live_workflow(make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """REQ-19: a million parked ones cost it nothing, and it stops at the first it does not need."""
+    rig = make_rig(Counter)
+
+    def fill(ctx: Any) -> None:
+        for i in range(60):
+            workflow_id = ctx.workflows.start("counter")
+            if i >= 40:
+                ctx.workflows.signal(workflow_id, "finish" if i % 2 else "crash")
+
+    rig.run(fill)
+    rig.advance(days(1) + 1)
+    looked: list[Any] = []
+
+    class Counting(dict[int, Any]):
+        def __getitem__(self, key: int) -> Any:
+            looked.append(key)
+            return super().__getitem__(key)
+
+    def clean(ctx: Any) -> dict[str, Any]:
+        workflow = ctx.db.workflow
+        with monkeypatch.context() as patch:
+            patch.setattr(workflow, "rows", Counting(workflow.rows))
+            found = list(islice(_ended_before(workflow, ctx.now - days(1)), 15))
+        return {"found": len(found), "live": sum(is_live(row.status) for row in found)}
+
+    assert rig.run(clean) == {"found": 15, "live": 0}
+    assert len(looked) == 15
+    assert rig.call("cleanup_old_workflows", 1) == {"removed": 20, "more": False}
+    assert len(rig.rows("workflow")) == 40

@@ -13,15 +13,14 @@ phase. A game derives a class and says in the hooks what the buff does.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from workflows.handle import Timer, Workflow
 from workflows.handler import Handler
 from workflows.payload import NoPayload, Payload
-
-Positive = Annotated[int, msgspec.Meta(gt=0)]
+from workflows.types.spans import Count, Period, Span
 
 
 class OnStack(StrEnum):
@@ -42,10 +41,10 @@ class BuffStart(Payload):
     """
 
     effect: str = ""
-    duration_us: Positive | None = None
-    tick_us: Positive | None = None
-    stacks: Positive = 1
-    max_stacks: Positive = 1
+    duration_us: Span | None = None
+    tick_us: Period | None = None
+    stacks: Count = 1
+    max_stacks: Count = 1
     on_stack: OnStack = OnStack.RESET
     kind: str = ""
     data: Any = None
@@ -54,13 +53,13 @@ class BuffStart(Payload):
 class Stack(Payload):
     """More stacks; those above the maximum are lost, but the duration is treated as if they were not."""
 
-    count: Positive = 1
+    count: Count = 1
 
 
 class Refresh(Payload):
     """Begin the duration again, with another length if one is given."""
 
-    duration_us: Positive | None = None
+    duration_us: Span | None = None
 
 
 class Dispel(Payload):

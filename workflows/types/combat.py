@@ -18,8 +18,7 @@ from reactor.errors import SenderError
 from workflows.handle import Timer, Workflow
 from workflows.handler import Handler
 from workflows.payload import Payload
-
-Positive = Annotated[int, msgspec.Meta(gt=0)]
+from workflows.types.spans import Period, Span
 
 
 class Fighter(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -42,8 +41,8 @@ class CombatStart(Payload):
     """A fight between at least one participant and whoever joins. Without ``leash_us`` it may rest for ever."""
 
     participants: Annotated[list[Entrant | int], msgspec.Meta(min_length=1, max_length=100)]
-    turn_us: Positive = 30_000_000
-    leash_us: Positive | None = None
+    turn_us: Period = 30_000_000
+    leash_us: Span | None = None
     default_action: str = "pass"
     data: Any = None
 
@@ -126,6 +125,9 @@ class Combat(Handler[CombatState]):
         )
         for given in payload.participants:
             entrant = Entrant(given) if isinstance(given, int) else given
+            if any(f.entity == entrant.entity for f in w.state.fighters):
+                told = f"entity {entrant.entity} is named twice among the participants"
+                raise SenderError("bad_arguments", told, parameter="payload")
             self._enter(w, entrant.entity, entrant.side)
         self._rest_leash(w)
         self._begin_turn(w)

@@ -17,16 +17,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from reactor.clock import MILLISECOND
 from reactor.errors import SenderError
 from workflows.handle import ChildEnd, Timer, Workflow
 from workflows.handler import Handler
 from workflows.payload import NoPayload, Payload
-
-NotNegative = Annotated[int, msgspec.Meta(ge=0)]
-
-ROUND_US_MIN = 50 * MILLISECOND
-"""A path that is walked faster than this is a mistake that would spin."""
+from workflows.types.spans import PERIOD_US_MIN, Wait
 
 
 class Mode(StrEnum):
@@ -54,8 +49,8 @@ class Waypoint(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """
 
     place: str
-    travel_us: NotNegative
-    wait_us: NotNegative = 0
+    travel_us: Wait
+    wait_us: Wait = 0
 
 
 class PatrolStart(Payload):
@@ -117,15 +112,8 @@ class NpcPatrol(Handler[PatrolState]):
     def on_start(self, w: Workflow[PatrolState], payload: PatrolStart) -> None:
         """Stand at the first waypoint, wait there, and go."""
         points = payload.waypoints
-        total = sum(p.wait_us for p in points) + sum(p.travel_us for p in points[1:])
-        if payload.mode is Mode.LOOP:
-            total += points[0].travel_us
-        if payload.mode is not Mode.ONCE and total < ROUND_US_MIN:
-            raise SenderError(
-                "bad_arguments",
-                f"one round of this path takes {total} µs and would spin; it must take {ROUND_US_MIN} µs or more",
-                parameter="payload",
-            )
+        if payload.mode is not Mode.ONCE:
+            self._check_round(points, payload.mode)
         w.state = PatrolState(points, payload.mode, payload.resume, phase="waiting", at=0, to=0, direction=1)
         self._stay(w)
 
@@ -164,6 +152,19 @@ class NpcPatrol(Handler[PatrolState]):
         """If it has no timer though it should: begin the leg or the wait again."""
         if w.step != "interrupted" and not w.has_timer():
             self._go_on(w, self._whole_us(w.state))
+
+    @staticmethod
+    def _check_round(points: list[Waypoint], mode: Mode) -> None:
+        """A path that is walked again and again takes its time, on the average of its legs and waits."""
+        legs = [p.travel_us for p in (points if mode is Mode.LOOP else points[1:])]
+        spans = legs + [p.wait_us for p in points if p.wait_us > 0]
+        total, least = sum(spans), max(len(spans), 1) * PERIOD_US_MIN
+        if total < least:
+            raise SenderError(
+                "bad_arguments",
+                f"this path takes {total} µs for {len(spans)} legs and waits and would spin; {least} µs is the least",
+                parameter="payload",
+            )
 
     # -- legs and waits ------------------------------------------------------------------------
 

@@ -19,9 +19,9 @@ import msgspec
 from workflows.handle import Timer, Workflow
 from workflows.handler import Handler
 from workflows.payload import Payload
+from workflows.types.spans import Count, Period
 
-Positive = Annotated[int, msgspec.Meta(gt=0)]
-NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Cost = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
 
@@ -29,7 +29,7 @@ class Step(msgspec.Struct, forbid_unknown_fields=True):
     """One step of a recipe."""
 
     name: str
-    duration_us: Positive
+    duration_us: Period
 
 
 class Job(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -37,8 +37,8 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     recipe: str
     steps: Annotated[list[Step], msgspec.Meta(min_length=1, max_length=100)]
-    runs: Positive = 1
-    cost: NotNegative = 0
+    runs: Count = 1
+    cost: Cost = 0
 
 
 class ProductionStart(Payload):

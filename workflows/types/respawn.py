@@ -9,7 +9,7 @@ server is down, and what was due meanwhile comes back right after the start.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -18,15 +18,14 @@ from reactor.errors import SenderError
 from workflows.handle import Timer, Workflow
 from workflows.handler import Handler
 from workflows.payload import Payload
-
-NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+from workflows.types.spans import Wait
 
 
 class RespawnStart(Payload):
     """When it comes back: after ``delay_us``, or, with ``delay_max_us``, after a time drawn between the two."""
 
-    delay_us: NotNegative
-    delay_max_us: NotNegative | None = None
+    delay_us: Wait
+    delay_max_us: Wait | None = None
     data: Any = None
 
 

@@ -186,7 +186,16 @@ def test_cancelling_tells_the_game(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [{"duration_us": 0}, {"duration_us": -1}, {"tick_us": 0}, {"stacks": 0}, {"on_stack": "x"}, {"tick_us": "1"}],
+    [
+        {"duration_us": 0},
+        {"duration_us": -1},
+        {"duration_us": 2**60},
+        {"tick_us": 0},
+        {"tick_us": 49_999},
+        {"stacks": 0},
+        {"on_stack": "x"},
+        {"tick_us": "1"},
+    ],
 )
 def test_bad_payloads_are_refused(rig: Rig, payload: Any) -> None:
     """A64: ranges and types."""

@@ -185,6 +185,9 @@ def test_a_restart_in_the_middle_of_a_turn(rig: Rig) -> None:
     [
         {"participants": []},
         {"participants": [1], "turn_us": 0},
+        {"participants": [1, 2], "turn_us": 49_999},
+        {"participants": [1, 2], "leash_us": 2**60},
+        {"participants": [1, 2, 1]},
         {"participants": ["a"]},
         {},
         {"participants": [{"id": 1}]},

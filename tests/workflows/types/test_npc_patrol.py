@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from reactor import SenderError, minutes, seconds
+from reactor import SenderError, days, minutes, seconds
 from reactor.testing import Rig
 from tests.workflows.conftest import MakeRig
 from workflows import Combat, NpcPatrol, Status, Workflow
@@ -158,6 +158,8 @@ def test_it_freezes_while_the_process_is_down(rig: Rig) -> None:
     [
         {"waypoints": [{"place": "a", "travel_us": 0}]},
         {"waypoints": [{"place": "a", "travel_us": 0}, {"place": "b", "travel_us": 49_999}], "mode": "ping_pong"},
+        {"waypoints": [{"place": "a", "travel_us": 100}] * 999 + [{"place": "b", "travel_us": 60_000}]},
+        {"waypoints": [{"place": "a", "travel_us": 0, "wait_us": days(40_000)}]},
         {"waypoints": []},
         {"waypoints": [{"place": "a", "travel_us": -1}]},
         {"waypoints": [{"place": "a", "travel_us": 60_000, "speed": 2}]},

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from reactor import SenderError, minutes, seconds
+from reactor import SenderError, days, minutes, seconds
 from reactor.testing import Rig
 from tests.workflows.conftest import MakeRig
 from workflows import Production, Status, Workflow
@@ -159,9 +159,12 @@ def test_a_cancelled_job_is_not_finished_later(rig: Rig) -> None:
         {"jobs": []},
         {"jobs": [{"recipe": "x", "steps": []}]},
         {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 0}]}]},
-        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 1}], "runs": 0}]},
-        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 1}], "cost": -1}]},
-        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 1}]}], "refund_percent": 101},
+        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 49_999}]}]},
+        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": days(40_000)}]}]},
+        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 60_000}], "runs": 2**60}]},
+        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 60_000}], "runs": 0}]},
+        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 60_000}], "cost": -1}]},
+        {"jobs": [{"recipe": "x", "steps": [{"name": "a", "duration_us": 60_000}]}], "refund_percent": 101},
     ],
 )
 def test_bad_queues_are_refused(rig: Rig, payload: Any) -> None:

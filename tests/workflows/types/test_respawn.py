@@ -96,7 +96,7 @@ def test_nobody_interrupts_it(rig: Rig) -> None:
     assert LoudRespawn.back == [], "no second spawn later (R10)"
 
 
-@pytest.mark.parametrize("payload", [{}, {"delay_us": -1}, {"delay_us": 5, "delay_max_us": 4}])
+@pytest.mark.parametrize("payload", [{}, {"delay_us": -1}, {"delay_us": 2**60}, {"delay_us": 5, "delay_max_us": 4}])
 def test_bad_delays_are_refused(rig: Rig, payload: Any) -> None:
     """Nothing is stored."""
     with pytest.raises(SenderError) as caught:
