@@ -35,7 +35,7 @@ from reactor.system import CONNECTION_TABLE
 from reactor.table import Change
 from reactor.wire import native
 
-_GROUPS_UNDER_WAY = 4
+_GROUPS_UNDER_WAY = 2
 _ANY = float("inf")
 
 

@@ -17,11 +17,9 @@ from reactor.limits import Limits
 from reactor.messages import Batch, Call, Caller, Inspect, Request
 from reactor.wire import native
 
-CLOSE_NORMAL = 1000
 CLOSE_STOPPING = 1001
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
-CLOSE_TOO_LARGE = 1009
 CLOSE_TRY_LATER = 1013
 
 

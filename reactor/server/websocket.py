@@ -68,7 +68,6 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._session: Session | None = None
         self._parts: list[bytes] = []
-        self._parts_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._heard = True
 
@@ -140,10 +139,8 @@ class Connection(asyncio.Protocol):
                 session.receive(bytes(frame.data))
             else:
                 self._parts = [bytes(frame.data)]
-                self._parts_bytes = len(frame.data)
         elif opcode is Opcode.CONT:
             self._parts.append(bytes(frame.data))
-            self._parts_bytes += len(frame.data)
             if frame.fin:
                 parts, self._parts = self._parts, []
                 session.receive(b"".join(parts))
