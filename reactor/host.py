@@ -360,6 +360,8 @@ class Host:
                     token = token.answer
                 self._waiting.append(Reply(self.durable_seq, token, error))
         self._stepped_us += sum(forward_us for seq, forward_us in self._steps if seq > self.durable_seq)
+        # Those are owed again and will be noted again; kept here as well, a second failure would count them twice.
+        self._steps.clear()
         self.storage.reset()
         self.release()
         if self._inbox:

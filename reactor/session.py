@@ -218,7 +218,9 @@ class Session:
         try:
             if ticket - self._next_answer >= self._inflight_max:
                 self._too_many(ticket)
-        except Fault:
+        except Fault as full:
+            # Answered like any other: a ticket without an answer would hold back all that come after it.
+            self.answer(ticket, native.reply_error(request_id, full))
             return
         self.answer(ticket, native.reply_error(request_id, error))
 

@@ -60,6 +60,42 @@ def test_a_wall_step_that_was_taken_back_is_made_up_for() -> None:
     assert desk.engine.scopes.value_at(WORLD, desk.clock.now()) == shown
 
 
+def test_a_wall_step_is_made_up_for_once_however_often_the_store_fails() -> None:
+    """P6, decision 1: taken back twice, owed once."""
+    desk = Desk()
+    shown = desk.engine.scopes.value_at(WORLD, desk.clock.now())
+    desk.clock.advance(HOUR)
+    desk.host.wall_stepped(HOUR)
+    for _ in range(2):
+        desk.storage.fail("full")
+        desk.storage.recover()
+    desk.settle()
+    desk.storage.sync()
+    assert desk.engine.scopes.value_at(WORLD, desk.clock.now()) == shown
+
+
+def test_a28_a_bad_message_too_many_does_not_hold_back_the_answers_after_it() -> None:
+    """A28, REQ-19: past the limit of unanswered requests also a message that cannot be read is answered in its turn."""
+    asked: list[Any] = []
+    limits = dataclasses.replace(DEFAULT_LIMITS, inflight_per_connection_max=3)
+    desk = Desk(limits=limits, sql=lambda question, respond: asked.append(respond))
+    client = desk.connect(STRANGER)
+    client.send({"id": 0, "sql": "SELECT 1"})
+    for number in range(1, 5):
+        client.send({"id": number, "nonsense": True})
+    desk.settle()
+    assert _ids(client) == set()
+    asked[0](b"null")
+    assert [m["id"] for m in client.received] == [0, 1, 2, 3, 4]
+    assert [m["error"]["code"] for m in client.received[1:]] == [
+        "bad_message",
+        "bad_message",
+        "overloaded",
+        "overloaded",
+    ]
+    assert client.ask(time=1)["ok"]["echo"] == 1
+
+
 def test_p6_sql_does_not_wait_for_ever_for_a_projection_that_stands_still() -> None:
     """P6, A28: past the deadline it is ``sql_unavailable``, and the answers behind it go out."""
     asked: list[Any] = []
