@@ -68,7 +68,7 @@ class Host:
         self.is_stopping = False
         self.is_lost = False
         self._inbox = Inbox(self.limits, lambda: self.wake())
-        self.questions = Questions(storage, sql, self.limits.sql_deadline_s, self._questions_answered)
+        self.questions = Questions(storage, sql, self.limits.sql_deadline_s, self.release)
         self._waiting: deque[Reply | Deltas] = deque()
         self._pending: deque[tuple[int, list[Change]]] = deque()
         self._unsynced: deque[tuple[int, int]] = deque()
@@ -237,7 +237,7 @@ class Host:
             raise
         self._take(turn)
         due = self.next_due()
-        return bool(self._inbox) or (due is not None and due <= now and self._may_fire)
+        return bool(self._inbox) or (due is not None and due <= now)
 
     @property
     def _may_fire(self) -> bool:
@@ -301,11 +301,6 @@ class Host:
         if self.is_stopping and self.sessions and self.is_settled:
             self.say_goodbye()
 
-    def _questions_answered(self) -> None:
-        """SQL has answered: out with it, and with the goodbyes that had to wait for it."""
-        self.flush()
-        self.release()
-
     # -- what the storage tells ----------------------------------------------------------------
 
     def durable(self, seq: int) -> None:
@@ -350,15 +345,12 @@ class Host:
         for effect in waiting:
             # Deltas of undone commits are nobody's; whoever waits for an answer learns that it is in doubt.
             if isinstance(effect, Reply) and effect.token is not None:
-                token = effect.token
-                if isinstance(token, PlainAnswer):
-                    self._waiting.append(Reply(self.durable_seq, token, effect.body))
-                    continue
+                token, body = effect.token, effect.body if isinstance(effect.token, PlainAnswer) else error
                 if isinstance(token, SubscribeAnswer):
                     self.publisher.close_set(token.session, token.set_number, missing_ok=True)
                 elif isinstance(token, SqlQuestion):
                     token = token.answer
-                self._waiting.append(Reply(self.durable_seq, token, error))
+                self._waiting.append(Reply(self.durable_seq, token, body))
         self._stepped_us += sum(forward_us for seq, forward_us in self._steps if seq > self.durable_seq)
         # Those are owed again and will be noted again; kept here as well, a second failure would count them twice.
         self._steps.clear()

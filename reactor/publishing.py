@@ -59,8 +59,7 @@ class Publisher:
         changed = None if since is None else self._changed_since(since, seq)
         budget = _Budget(self._limits)
         try:
-            held = sum(len(queries) for queries in session.sets.values())
-            if held + len(texts) > self._limits.subscriptions_per_connection_max:
+            if session.queries + len(texts) > self._limits.subscriptions_per_connection_max:
                 refuse(
                     "limit_exceeded",
                     f"a connection holds at most {self._limits.subscriptions_per_connection_max} queries",
@@ -84,16 +83,16 @@ class Publisher:
         resumes = keys is not None and budget.resumes(len(keys))
         if not resumes:
             budget.take_scan(self._rows_scanned(query))
-        if query.route is None:
-            if session.unrouted >= self._limits.unrouted_per_connection_max:
-                refuse(
-                    "limit_exceeded",
-                    f"a connection holds at most {self._limits.unrouted_per_connection_max} queries without an"
-                    " equality; compare a column with a value, such as zone = 3",
-                )
-            session.unrouted += 1
+        if query.route is None and session.unrouted >= self._limits.unrouted_per_connection_max:
+            refuse(
+                "limit_exceeded",
+                f"a connection holds at most {self._limits.unrouted_per_connection_max} queries without an"
+                " equality; compare a column with a value, such as zone = 3",
+            )
         active = self._subscriptions.open(query)
         opened.append(active)
+        session.queries += 1
+        session.unrouted += query.route is None
         session.held[active.number] = session.held.get(active.number, 0) + 1
         self._watchers.setdefault(active.number, {}).setdefault(session, seq)
         difference = self._subscriptions.resume(active, keys) if resumes and keys is not None else None
@@ -143,6 +142,7 @@ class Publisher:
                 return
             raise SenderError("unknown_subscription", f"this connection holds no subscription set {number}")
         for active in queries:
+            session.queries -= 1
             session.unrouted -= active.query.route is None
             left = session.held[active.number] - 1
             if left:

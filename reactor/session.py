@@ -134,6 +134,7 @@ class Session:
         self.is_closed = False
         self.sets: dict[int, list[Any]] = {}
         self.held: dict[int, int] = {}
+        self.queries = 0
         self.unrouted = 0
         self._submit = host.submit
         self._inflight_max = host.limits.inflight_per_connection_max

@@ -322,11 +322,9 @@ def plan_firing(row: Any, due: int, now_value: int) -> Firing:
     if not interval:
         return Firing(True, due, carried, None)
     behind = late // interval
-    if behind > 0 and policy == CatchUp.COALESCE:
-        due += behind * interval
-        return Firing(True, due, carried + behind, due + interval)
-    if behind > 0 and policy == CatchUp.SKIP and late % interval == 0:
-        # The last of them is due at this very instant: it is not missed.
+    # Under `skip` the last one fires as well if it is due at this very instant: that one is not missed.
+    last_fires = policy == CatchUp.COALESCE or (policy == CatchUp.SKIP and late % interval == 0)
+    if behind > 0 and last_fires:
         due += behind * interval
         return Firing(True, due, carried + behind, due + interval)
     if behind > 0 and policy == CatchUp.SKIP:
