@@ -21,7 +21,8 @@ from workflows.payload import NoPayload, PayloadReader
 
 Step = Callable[[Workflow[Any], Any], None]
 
-_HOOKS = {"start", "timer", "signal", "child_end", "cancel", "recover"}
+_HOOKS = {"start", "timer", "signal", "child_end", "task_end", "event", "cancel", "recover"}
+_METHODS = tuple(f"on_{hook}" for hook in sorted(_HOOKS))
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -86,7 +87,7 @@ def _text(value: Any, where: str) -> str:
 def _instance(handler_class: type[Handler[Any]], where: str) -> Handler[Any]:
     if inspect.isabstract(handler_class):
         raise _bad(where, "it is abstract")
-    for name in ("on_start", "on_timer", "on_signal", "on_child_end", "on_cancel", "on_recover"):
+    for name in _METHODS:
         if inspect.iscoroutinefunction(getattr(handler_class, name)):
             raise _bad(where, f"{name} is async; a step runs whole, so it cannot wait. Arm a timer instead")
     try:

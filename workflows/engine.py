@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from reactor.context import Context
 from reactor.module import Module
 from workflows.dispatch import Dispatcher
 from workflows.facade import Workflows
 from workflows.handler import Handler
+from workflows.parts import Part
 from workflows.recovery import Recovery, check_types
 from workflows.reducers import Authorize, Reducers, starters_may_cancel
 from workflows.registry import Registry
+from workflows.standard import STANDARD
 from workflows.tables import SCHEMAS
 from workflows.types import BUILT_IN
 from workflows.views import monitoring_views
+
+
+P = TypeVar("P", bound=Part)
 
 
 class WorkflowEngine(Module):
@@ -42,16 +47,24 @@ class WorkflowEngine(Module):
         self._dispatcher = Dispatcher(self.registry, audit=audit)
         self._skip_types = frozenset(skip_types)
         self._recovery: Recovery | None = None
-        for schema in SCHEMAS:
+        self.parts = [part(self._dispatcher) for part in STANDARD]
+        self._dispatcher.listen([part for part in self.parts if type(part).ended is not Part.ended])
+        for schema in (*SCHEMAS, *(schema for part in self.parts for schema in part.schemas)):
             self.add_table(schema)
         Reducers(self._dispatcher, authorize).declare(self)
         for view, select in monitoring_views().items():
             self.view(view, select)
+        for part in self.parts:
+            part.declare(self)
         self.extension("workflows", lambda ctx: Workflows(ctx, self._dispatcher))
         self.before_start(self._check)
         self.on_start(self._announce)
         if recover:
             self.on_start(self._recover)
+
+    def part(self, kind: type[P]) -> P:
+        """The engine's part of that class."""
+        return next(part for part in self.parts if isinstance(part, kind))
 
     def register(self, handler_class: type[Handler[Any]]) -> type[Handler[Any]]:
         """Add a type; also a class decorator. ``Refusal`` ``bad_declaration`` with the reason if it cannot be."""

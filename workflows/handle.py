@@ -56,12 +56,58 @@ class ChildEnd(NamedTuple):
     error_message: str | None
 
 
+class TaskEnd(NamedTuple):
+    """The end of a task that a worker outside did, or could not do.
+
+    ``status`` is ``completed``, ``failed``, ``cancelled`` or ``timed_out``; ``result`` the JSON text the worker left.
+    ``pointer_id`` is the place in a script that waits for it.
+    """
+
+    id: int
+    queue: str
+    name: str
+    status: str
+    result: str | None
+    error_message: str | None
+    attempt: int
+    pointer_id: int | None
+
+
+class EventSeen(NamedTuple):
+    """A published event that a workflow has waited for. ``id`` is None for one that was not kept.
+
+    ``data`` is JSON text, ``at`` when it was published, in µs, ``pointer_id`` the place in a script that waits for it.
+    """
+
+    id: int | None
+    name: str
+    key: str
+    data: str | None
+    at: int
+    pointer_id: int | None
+
+
+class Cause(NamedTuple):
+    """What led to a step: ``timer``, ``signal``, ``child``, ``task``, ``event``, ``recover``, and its name."""
+
+    kind: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
 class Deferred(NamedTuple):
-    """Something asked of a workflow while one of its own steps is running; done when that step is over."""
+    """Something asked of a workflow while one of its own steps is running; done when that step is over.
+
+    ``verb`` is ``signal`` (of that ``name``), ``cancel`` (``payload`` is the reason) or ``tell`` (``name`` is the
+    handler's method).
+    """
 
     verb: str
     name: str
     payload: Any
+    cause: Cause | None = None
 
 
 class TypeFacts(Protocol):

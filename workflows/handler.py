@@ -28,7 +28,7 @@ from typing import Any, ClassVar, Generic
 from reactor.context import Context
 from reactor.scopes import WORLD
 from reactor.timers import CatchUp
-from workflows.handle import ChildEnd, S, Signal, Timer, Workflow
+from workflows.handle import ChildEnd, EventSeen, S, Signal, TaskEnd, Timer, Workflow
 
 
 class Handler(Generic[S]):
@@ -68,6 +68,12 @@ class Handler(Generic[S]):
 
     def on_child_end(self, w: Workflow[S], child: ChildEnd) -> None:
         """A child has ended."""
+
+    def on_task_end(self, w: Workflow[S], task: TaskEnd) -> None:
+        """A task of this workflow is done, or will not be."""
+
+    def on_event(self, w: Workflow[S], event: EventSeen) -> None:
+        """An event this workflow waits for was published."""
 
     def on_cancel(self, w: Workflow[S], reason: str) -> Any:
         """Somebody cancels it: clean up. What is returned becomes the result. It cannot refuse; if it raises, its work

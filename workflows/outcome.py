@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any, NamedTuple
+from typing import Any
 
 from reactor.budget import CallBudgetExceededError
 from reactor.context import Context
@@ -21,16 +21,6 @@ STATE_ALARM_BYTES = 100_000
 MESSAGE_CHARS_MAX = 2_000
 
 AWAITED = follow(RUNNING, Move.AWAITED)
-
-
-class Cause(NamedTuple):
-    """What led to a step: ``timer``, ``signal``, ``child``, ``recover``, and its name."""
-
-    kind: str
-    name: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" if self.name else self.kind
 
 
 class StrandedError(RuntimeError):

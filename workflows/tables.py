@@ -27,6 +27,10 @@ class WorkflowRow:
     ``state`` and ``result`` are JSON text. ``error_message`` tells why it failed or was cancelled. ``owner`` is the
     identity that started it, None for timers and the server itself. ``waits`` names the signals that may come,
     separated by commas; None if there are none. ``sequence`` counts its transitions.
+
+    ``name`` is unique. ``failure_category`` says what kind of failure ended or parked it. ``root_id`` is the first of
+    the ancestors of a child. ``deadline`` is the wall instant at which it ends as TimedOut. ``run`` counts how often it
+    has begun anew under the same id.
     """
 
     id: int = primary_key(auto=True)
@@ -43,6 +47,11 @@ class WorkflowRow:
     parent_id: int | None = None
     waits: str | None = None
     sequence: int = 1
+    name: str | None = None
+    failure_category: str | None = None
+    root_id: int | None = None
+    deadline: Timestamp | None = None
+    run: U32 = 1
     created_at: Timestamp
     updated_at: Timestamp
 

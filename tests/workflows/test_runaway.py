@@ -12,7 +12,7 @@ from reactor.testing import Rig
 from tests.workflows.conftest import MakeRig
 from tests.workflows.test_upkeep import behind
 from workflows import ChildEnd, Handler, NoPayload, Payload, Status, Timer, Workflow
-from workflows.dispatch import INTERRUPTIONS_MAX
+from workflows.steps import INTERRUPTIONS_MAX
 
 
 class Told(Payload):
