@@ -13,6 +13,7 @@ from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.module import Module, Program
 from reactor.sql.messages import SqlTables
 from reactor.storage import Opened
+from reactor.storage.indexing import index_tables
 from reactor.system import REQUEST_TABLE, system
 
 
@@ -40,6 +41,7 @@ def load_engine(
     rows[REQUEST_TABLE] = sorted(rows[REQUEST_TABLE], key=itemgetter(-1))
     engine.store.load(rows)
     engine.seq = opened.last_seq
+    engine.trusted = opened.trusted
     engine.timers.load(engine.store)
     return engine
 
@@ -56,6 +58,7 @@ def sql_tables(program: Program) -> SqlTables:
     names: dict[bool, list[str]] = {True: [], False: []}
     for schema in program.tables.values():
         names[schema.public].append(schema.name)
+    names[False] += index_tables(program.indexes.values())
     return SqlTables(tuple(names[True]), tuple(names[False]), tuple(program.views.items()))
 
 
@@ -66,4 +69,5 @@ def describe(program: Program) -> dict[str, Any]:
         "tables": [schema.to_json() for schema in program.tables.values()],
         "reducers": [reducer.to_json() for reducer in program.reducers.values()],
         "views": [{"name": name, "sql": sql} for name, sql in program.views.items()],
+        "reports": [report.to_json() for report in program.reports.values()],
     }

@@ -7,14 +7,16 @@ what makes simulation and replay possible.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
 import msgspec
 
+from reactor.budget import CallBudgetExceededError
+from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.scopes import Scopes
-from reactor.store import Savepoint, Store
+from reactor.store import Rehearsal, Savepoint, Store
 from reactor.table import Table
 from reactor.timers import TimerInfo
 
@@ -69,8 +71,14 @@ class Shared:
         self.extensions = extensions
         self.log = log
         self.seed = seed
+        self.limits = DEFAULT_LIMITS
         # Calls tried since the start: two of them may carry one number, when the first committed nothing.
         self.attempts = 0
+
+    def adopt(self, extensions: Mapping[str, Callable[[Any], Any]]) -> None:
+        """Give contexts other extensions, and tables whose row classes may have changed, from now on."""
+        self.db = Tables(self.store.tables)
+        self.extensions = extensions
 
 
 class Context:
@@ -84,7 +92,9 @@ class Context:
     # Made for every call, so it sets only what differs from call to call.
     timer: TimerInfo | None = None
     _random: Random | None = None
-    _made: dict[str, Any] | None = None
+    made_extensions: dict[str, Any] | None = None
+    """The extensions that were asked for. They refer back to the context; the engine drops them after the call."""
+    _traces: list[Callable[[Any, Any], object]] | None = None
 
     def __init__(self, shared: Shared, reducer: str, now: int, call_number: int, caller: Caller) -> None:
         self._shared = shared
@@ -134,6 +144,11 @@ class Context:
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
 
     @property
+    def limits(self) -> Limits:
+        """The bounds of this reactor."""
+        return self._shared.limits
+
+    @property
     def is_internal(self) -> bool:
         """Whether the reactor itself makes this call: a timer, the lifecycle, the engine."""
         return self.caller.identity is None
@@ -151,6 +166,13 @@ class Context:
         """``with ctx.savepoint():`` what is done inside is undone alone if it raises; the error goes on."""
         return self._shared.store.savepoint()
 
+    def rehearsal(self) -> Rehearsal:
+        """``with ctx.rehearsal() as tried:`` what is done inside is undone at its end, whether it raises or not.
+
+        Afterwards ``tried.changed`` names the tables that it changed.
+        """
+        return self._shared.store.rehearsal()
+
     def on_undo(self, callback: Callable[[], object]) -> None:
         """Run ``callback`` if what the call does from here on is undone, by a savepoint that fails or as a whole.
 
@@ -163,11 +185,29 @@ class Context:
         def run() -> None:
             try:
                 callback()
-            except Exception as error:
+            except (KeyboardInterrupt, CallBudgetExceededError):
+                raise
+            except BaseException as error:
                 store.tear()
                 self.log(f"what was to be done when a part of the call was undone raised {error!r}", "error")
 
         store.on_undo(run)
+
+    def after_refusal(self, trace: Callable[[Any, Any], object]) -> None:
+        """If this call is refused with a ``SenderError``, run ``trace(ctx, error)`` when it is undone.
+
+        That is a commit of its own, before the error is answered, and the same one that remembers the answer under
+        the request's idempotency key: a request that is sent again leaves no second trace. A trace that raises
+        leaves nothing. Whatever else becomes of the call, it is not run.
+        """
+        if self._traces is None:
+            self._traces = []
+        self._traces.append(trace)
+
+    @property
+    def traces(self) -> Sequence[Callable[[Any, Any], object]]:
+        """What ``after_refusal`` was given; for the engine."""
+        return self._traces or ()
 
     def log(self, message: str, level: str = "info") -> None:
         """Write a line to the server's log (``reactor logs``)."""
@@ -175,9 +215,9 @@ class Context:
 
     def __getattr__(self, name: str) -> Any:
         """An extension of an included module, such as ``ctx.workflows``."""
-        made = self._made
+        made = self.made_extensions
         if made is None:
-            made = self._made = {}
+            made = self.made_extensions = {}
         if name not in made:
             make = self._shared.extensions.get(name)
             if make is None:

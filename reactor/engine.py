@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,13 +16,16 @@ import msgspec
 import orjson
 
 from reactor.budget import BudgetGuard, CallBudgetExceededError, NoGuard
-from reactor.columns import INT64_MAX, INT64_MIN
+from reactor.columns import INT64_MAX
 from reactor.context import Context, Shared
+from reactor.counters import Counters
+from reactor.derived import DerivedIndex
 from reactor.errors import Fault, ReactorError, SenderError, invariant, plain_text
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.live import Subscriptions
 from reactor.messages import SYSTEM, Batch, Call, Caller, Deltas, Inspect, Reply, Request, Task, Turn
 from reactor.module import Program, Reducer
+from reactor.results import encode_result
 from reactor.scopes import CLOCK_TABLE, Scopes
 from reactor.store import Store
 from reactor.system import REQUEST_TABLE, SEED_TABLE, TIMER_ERROR_TABLE
@@ -34,41 +36,6 @@ LogSink = Callable[[int, str, str, str], None]
 _encode_group = msgspec.msgpack.Encoder().encode
 
 _TORN = "a change was broken off for want of stack or memory, and the reducer went on as if nothing had happened"
-
-# What a reducer may raise without harm to others; sys.exit() is no way to stop a server.
-_FAILURES = (Exception, CallBudgetExceededError, SystemExit, GeneratorExit)
-
-
-LATENESS_BOUNDS_US = (1_000, 5_000, 25_000, 100_000, 1_000_000, 10_000_000, 60_000_000)
-
-
-class Counters:
-    """What the engine has done since it started; read by metrics and tests."""
-
-    __slots__ = (
-        "calls", "commits", "failed", "fired", "lateness", "lateness_us_max", "lateness_us_sum", "missed",
-        "timer_failures",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.commits = 0
-        self.failed = 0
-        self.fired = 0
-        self.missed = 0
-        self.timer_failures = 0
-        self.lateness_us_max = 0
-        self.lateness_us_sum = 0
-        # How many fired up to each of LATENESS_BOUNDS_US late (and not up to the one before), then all others.
-        self.lateness = [0] * (len(LATENESS_BOUNDS_US) + 1)
-
-    def late(self, lateness_us: int) -> None:
-        """Note a timer that fires."""
-        self.fired += 1
-        self.lateness_us_sum += lateness_us
-        self.lateness[bisect_left(LATENESS_BOUNDS_US, lateness_us)] += 1
-        if lateness_us > self.lateness_us_max:
-            self.lateness_us_max = lateness_us
 
 
 class Engine:
@@ -93,6 +60,8 @@ class Engine:
         self.counters = Counters()
         self.seq = 0
         self.halted: str | None = None
+        self.trusted: frozenset[DerivedIndex] = frozenset()
+        """The derived indexes that covered every row when the store was opened."""
         self._committing = False
         self._guard = guard or NoGuard()
         self._begin = self.store.begin
@@ -102,6 +71,7 @@ class Engine:
         self._requests = self.store.tables[REQUEST_TABLE]
         self._errors = self.store.tables[TIMER_ERROR_TABLE]
         self._shared = Shared(self.store, self.scopes, program.extensions, log, seed)
+        self._shared.limits = limits
         self._now = 0
         self._commits: list[tuple[int, list[Change]]] = []
         self._records: list[Any] = []
@@ -123,7 +93,9 @@ class Engine:
                         self._run_call(request)
                     else:
                         self._run_other(request)
-                except Exception as error:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
                     self._contain(request, error)
         finally:
             self._guard.disarm()
@@ -140,6 +112,19 @@ class Engine:
         row = seeds.get(1) or seeds.insert(id=1, value=f"{self._shared.seed:x}")
         self._shared.seed = int(row.value, 16)
 
+    def look(self) -> Context:
+        """A context outside of any call, for what looks at the tables and changes nothing."""
+        row = self.store.tables[SEED_TABLE].get(1)
+        if row is not None:
+            self._shared.seed = int(row.value, 16)
+        return Context(self._shared, "look", self._now, 0, SYSTEM)
+
+    def adopt(self, program: Program) -> None:
+        """Go on with another program over the same tables; between two turns. See ``reactor.reloading``."""
+        self.program = program
+        self._reducers = program.reducers
+        self._shared.adopt(program.extensions)
+
     @property
     def commits_of_turn(self) -> Sequence[tuple[int, list[Change]]]:
         """What the running turn has committed so far."""
@@ -151,7 +136,7 @@ class Engine:
 
     # -- requests ----------------------------------------------------------------------------
 
-    def _contain(self, request: Request, error: Exception) -> None:
+    def _contain(self, request: Request, error: BaseException) -> None:
         """The last net under a request: what nobody foresaw harms this request alone, unless it broke a commit."""
         if self._committing:
             raise error
@@ -194,6 +179,8 @@ class Engine:
     def _admit(self, name: str, caller: Caller) -> Reducer:
         reducer = self._reducers.get(name)
         if reducer is None:
+            if name in self.program.reports:
+                raise SenderError("bad_message", f"{name} is a report: it reads only, so it stands in no batch")
             raise SenderError("unknown_reducer", f"there is no reducer {name!r}; `reactor describe` lists them")
         if self.halted is not None:
             raise self._read_only()
@@ -232,20 +219,45 @@ class Engine:
             body = b"null" if result is None else encode_result(result, name)
             if key is not None:
                 self._remember(keyed, body)
-        except _FAILURES as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # sys.exit() in a reducer, or asyncio's CancelledError, is no way to stop a server.
             guard.leave()
             self.store.rollback()
             self.counters.failed += 1
             failure = self._failure(name, error)
-            if key is not None and isinstance(failure, SenderError):
+            if isinstance(failure, SenderError) and (key is not None or ctx.traces):
                 self._begin()
                 self._remember(keyed, failure)
+                self._leave_traces(ctx, failure)
                 self._commit(name, caller.identity, key)
             self._effects.append(Reply(self.seq, token, failure))
             return False
+        finally:
+            # They and the context refer to each other, and nobody looks for circles here.
+            ctx.made_extensions = None
         self._commit(name, caller.identity, key)
         self._effects.append(Reply(self.seq, token, body))
         return True
+
+    def _leave_traces(self, refused: Context, error: SenderError) -> None:
+        """Run what the refused call wanted to leave behind; whatever fails in it leaves nothing."""
+        for trace in refused.traces:
+            ctx = Context(self._shared, refused.reducer, self._now, self.seq + 1, refused.caller)
+            try:
+                with self.store.savepoint():
+                    self._guard.enter(self._budget_s)
+                    trace(ctx, error)
+                    self._guard.leave()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as failure:
+                self._guard.leave()
+                self._failure(refused.reducer, failure)
+            finally:
+                ctx.made_extensions = None
+        invariant(not self.store.is_torn, _TORN)
 
     def _run_batch(self, batch: Batch) -> None:
         prepared: list[tuple[Reducer, tuple[Any, ...]]] = []
@@ -269,7 +281,9 @@ class Engine:
             for index, (reducer, values) in enumerate(prepared):
                 try:
                     results.append(reducer.function(ctx, *values))
-                except _FAILURES as error:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
                     failure = self._failure(reducer.name, error)
                     failure.details["index"] = index
                     raise failure from error
@@ -384,11 +398,15 @@ class Engine:
             self._guard.leave()
             invariant(not self.store.is_torn, _TORN)
             self._consume(due, row, firing)
-        except _FAILURES as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self._guard.leave()
             self.store.rollback()
             self._fire_failed(due, row, firing, ctx, error)
             return
+        finally:
+            ctx.made_extensions = None
         self._commit(name, None, None)
 
     def _fire_failed(self, due: DueTimer, row: Any, firing: Firing, ctx: Context, error: BaseException) -> None:
@@ -456,22 +474,3 @@ def _shown(error: BaseException) -> str:
         return plain_text(f"{type(error).__name__}: {error}")
     except Exception:
         return type(error).__name__
-
-
-def _wide_as_text(value: Any) -> Any:
-    """Integers past 64 bits travel as decimal text, in rows and wherever else they are seen."""
-    return str(value) if type(value) is int and not INT64_MIN <= value < 1 << 64 else value
-
-
-def encode_result(result: Any, name: str) -> bytes:
-    """A reducer's return value as JSON bytes; rows become objects. Raises ``Fault`` ``bad_result``."""
-    try:
-        return orjson.dumps(result, default=_encode_special)
-    except (orjson.JSONEncodeError, TypeError) as error:
-        raise Fault("bad_result", f"{name} returned something that is not JSON ({error}); it was undone") from None
-
-
-def _encode_special(value: Any) -> Any:
-    if isinstance(value, msgspec.Struct):
-        return {name: _wide_as_text(getattr(value, name)) for name in value.__struct_fields__}
-    return msgspec.to_builtins(value)

@@ -15,11 +15,12 @@ from reactor.clock import Clock
 from reactor.engine import Engine
 from reactor.errors import Fault, ReactorError, SenderError
 from reactor.inbox import Inbox
-from reactor.lifecycle import Lifecycle
+from reactor.lifecycle import Lifecycle, run_alone
 from reactor.limits import Limits
-from reactor.messages import Caller, Deltas, Reply, Request, Task, Turn
+from reactor.messages import Call, Caller, Deltas, Inspect, Reply, Request, Task, Turn
 from reactor.publishing import Publisher
 from reactor.questions import Questions, SqlRunner
+from reactor.reports import ReportContext, ReportQuestion
 from reactor.scopes import CLOCK_TABLE, WORLD
 from reactor.session import (
     CLOSE_POLICY,
@@ -111,12 +112,12 @@ class Host:
             elif session.is_closed:
                 # It went while it was being let in; what its coming has done is undone by its going.
                 self.sessions.pop(session, None)
-                self._submit_own(self.lifecycle.disconnect_task(session.caller))
+                self.submit_own(self.lifecycle.disconnect_task(session.caller))
             elif not session.is_open:
                 session.open()
 
         task.token = decided
-        self._submit_own(task)
+        self.submit_own(task)
 
     def disconnect(self, session: Session) -> None:
         """The connection is gone: its queries are closed and the module's hooks run."""
@@ -127,7 +128,7 @@ class Host:
         for number in list(session.sets):
             self.publisher.close_set(session, number)
         if session.is_open:
-            self._submit_own(self.lifecycle.disconnect_task(session.caller))
+            self.submit_own(self.lifecycle.disconnect_task(session.caller))
 
     def greet(self, session: Session) -> bytes:
         """The greeting of the native protocol."""
@@ -215,9 +216,37 @@ class Host:
         """Queue a request for the next turn; ``Fault`` ``overloaded`` or ``stopping`` when that cannot be."""
         if self.is_stopping:
             raise Fault("stopping", "the reactor is stopping")
+        if type(request) is Call and request.reducer in self.engine.program.reports:
+            request = self._report(request)
         self._inbox.put(request, size_bytes)
 
-    def _submit_own(self, task: Task | None) -> None:
+    def _report(self, call: Call) -> Inspect:
+        """The call of a report goes through the inbox, so that it sees what the calls before it have done."""
+        question = ReportQuestion(call.token or (lambda seq, body: None), call.caller)
+
+        def plan() -> bytes:
+            report = self.engine.program.reports.get(call.reducer)
+            if report is None:
+                raise SenderError("unknown_reducer", f"{call.reducer} has gone with a reload")
+            now = ReportContext(call.caller, self.clock.now(), self.limits, self.engine.trusted)
+            question.query = report.plan(now, call.args)
+            return b""
+
+        return Inspect(plan, question)
+
+    def run_own(self, task: Task) -> None:
+        """Run a call of the reactor itself at once, before any timer; raises its error. Between two turns."""
+        turn, error = run_alone(self.engine, task, self.clock.now())
+        self._take(turn)
+        if error is not None:
+            raise error
+
+    @property
+    def pending_changes(self) -> list[list[Change]]:
+        """The changes of the commits that are not durable yet; a failing disk would have them undone."""
+        return [changes for _, changes in self._pending]
+
+    def submit_own(self, task: Task | None) -> None:
         """Queue a call of the reactor itself. What a halted store refuses is made up for by ``recovered``, what comes
         after ``stop`` by the next start."""
         if task is not None and not self.is_stopping:
@@ -290,8 +319,11 @@ class Host:
             effect = waiting.popleft()
             if type(effect) is Reply:
                 token = effect.token
-                if type(token) is SqlQuestion:
-                    self.questions.ask(token, durable, self.clock.now())
+                if type(token) is SqlQuestion or type(token) is ReportQuestion:
+                    if isinstance(effect.body, ReactorError):
+                        token.answer(effect.seq, effect.body)
+                    else:
+                        self.questions.ask(token, durable, self.clock.now())
                 elif token is not None:
                     token(effect.seq, effect.body)
             else:
@@ -348,7 +380,7 @@ class Host:
                 token, body = effect.token, effect.body if isinstance(effect.token, PlainAnswer) else error
                 if isinstance(token, SubscribeAnswer):
                     self.publisher.close_set(token.session, token.set_number, missing_ok=True)
-                elif isinstance(token, SqlQuestion):
+                elif isinstance(token, SqlQuestion | ReportQuestion):
                     token = token.answer
                 self._waiting.append(Reply(self.durable_seq, token, body))
         self._stepped_us += sum(forward_us for seq, forward_us in self._steps if seq > self.durable_seq)
@@ -365,7 +397,7 @@ class Host:
         present = {session.caller.connection_id for session in self.sessions}
         for row in self.engine.store.tables[CONNECTION_TABLE]:
             if row.connection_id not in present:
-                self._submit_own(self.lifecycle.disconnect_task(Caller(row.identity, row.connection_id)))
+                self.submit_own(self.lifecycle.disconnect_task(Caller(row.identity, row.connection_id)))
         unannounced, self._unannounced = self._unannounced, {}
         for session in unannounced:
             task = self.lifecycle.connect_task(session.caller)
@@ -414,7 +446,7 @@ class Host:
 
     def forget_requests(self) -> None:
         """Drop idempotency keys that are older than their retention."""
-        self._submit_own(self.lifecycle.forget_task(self.limits, self.forget_requests))
+        self.submit_own(self.lifecycle.forget_task(self.limits, self.forget_requests))
 
     def stop(self) -> None:
         """Refuse new requests, and say goodbye once everything that was accepted is answered."""

@@ -5,7 +5,8 @@ NULL are left out: as in SQL, no comparison with NULL is ever true, and a millio
 correlation id then cost nothing.
 
 A hash bucket with one key is that key itself, not a container: most buckets are that small, and an empty
-``dict`` would cost more than the row. Larger buckets are dicts used as ordered sets.
+``dict`` would cost more than the row. Larger buckets are dicts used as ordered sets; very large ones of whole numbers
+(a million workflows of one type, all waiting) are sets of bits, which cost a few bytes a key instead of forty.
 """
 
 from __future__ import annotations
@@ -80,6 +81,68 @@ class UniqueIndex:
         return iter(self.entries.items())
 
 
+_BITS = 6
+_LOW = (1 << _BITS) - 1
+_BIT = tuple(1 << n for n in range(1 << _BITS))
+_FULL = (1 << (1 << _BITS)) - 1
+_OFFSETS = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256))
+LARGE = 4_096
+"""A bucket of whole numbers that has grown so large becomes a set of bits."""
+
+
+class BitSet:
+    """A set of whole numbers, mostly close together: one whole number of 64 bits for each 64 of them.
+
+    A dict of plain values, so that the garbage collector does not look into it.
+    """
+
+    __slots__ = ("_count", "_words")
+
+    def __init__(self, keys: Iterable[int]) -> None:
+        self._words: dict[int, int] = {}
+        self._count = 0
+        for key in keys:
+            self.add(key)
+
+    def add(self, key: int) -> None:
+        """Enter a number; once if it is there already."""
+        place = key >> _BITS
+        word = self._words.get(place, 0)
+        more = word | _BIT[key & _LOW]
+        if more != word:
+            self._words[place] = more
+            self._count += 1
+
+    def discard(self, key: int) -> None:
+        """Take a number out, if it is there."""
+        place, bit = key >> _BITS, _BIT[key & _LOW]
+        word = self._words.get(place, 0)
+        if word & bit:
+            self._count -= 1
+            word ^= bit
+            if word:
+                self._words[place] = word
+            else:
+                del self._words[place]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        for place, word in self._words.items():
+            base = place << _BITS
+            if word == _FULL:
+                yield from range(base, base + (1 << _BITS))
+                continue
+            for eighth in word.to_bytes(1 << _BITS - 3, "little"):
+                for offset in _OFFSETS[eighth]:
+                    yield base + offset
+                base += 8
+
+
+KeySet = dict[Any, None] | BitSet
+
+
 class HashIndex:
     """The rows with a given value.
 
@@ -93,7 +156,7 @@ class HashIndex:
         self.columns = columns
         self.value_of = value_getter(columns)
         self.single: dict[Any, Any] = {}
-        self.many: dict[Any, dict[Any, None]] = {}
+        self.many: dict[Any, KeySet] = {}
 
     def add(self, row: Any, key: Any) -> None:
         """Enter a row."""
@@ -102,7 +165,12 @@ class HashIndex:
             return
         bucket = self.many.get(value)
         if bucket is not None:
+            if isinstance(bucket, BitSet):
+                bucket.add(key)
+                return
             bucket[key] = None
+            if len(bucket) == LARGE and all(type(each) is int for each in bucket):
+                self.many[value] = BitSet(bucket)
             return
         held = self.single.setdefault(value, key)
         if held is not key and held != key:
@@ -119,7 +187,10 @@ class HashIndex:
             if self.single.get(value) == key:
                 del self.single[value]
             return
-        bucket.pop(key, None)
+        if isinstance(bucket, BitSet):
+            bucket.discard(key)
+        else:
+            bucket.pop(key, None)
         if len(bucket) == 1:
             del self.many[value]
             (self.single[value],) = bucket
@@ -136,6 +207,11 @@ class HashIndex:
         """How many rows have this value."""
         bucket = self.many.get(value)
         return len(bucket) if bucket is not None else int(value in self.single)
+
+    def values(self) -> Iterator[Any]:
+        """Every value that some row has, once."""
+        yield from self.single
+        yield from self.many
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Every ``(value, primary key)``."""
@@ -167,15 +243,17 @@ class OrderedIndex:
 
     def add(self, row: Any, key: Any) -> None:
         """Enter a row."""
-        self._note((*self.value_of(row), key), True)
+        values = self.value_of(row)
+        if None not in values:
+            self._note((*values, key), True)
 
     def remove(self, row: Any, key: Any) -> None:
         """Take a row out."""
-        self._note((*self.value_of(row), key), False)
+        values = self.value_of(row)
+        if None not in values:
+            self._note((*values, key), False)
 
     def _note(self, entry: tuple[Any, ...], present: bool) -> None:
-        if None in entry:
-            return
         if self._pending.pop(entry, present) == present:
             self._pending[entry] = present
 
@@ -191,6 +269,11 @@ class OrderedIndex:
             self._list.discard(entry)
             if present:
                 self._list.add(entry)
+
+    def __len__(self) -> int:
+        if self._pending:
+            self._merge()
+        return len(self._list)
 
     def range(
         self, prefix: tuple[Any, ...], low: Any, high: Any, include: tuple[bool, bool], reverse: bool

@@ -24,9 +24,14 @@ class Lifecycle:
     """Makes the lifecycle calls of a program."""
 
     def __init__(self, program: Program) -> None:
+        self.adopt(program)
+
+    def adopt(self, program: Program) -> None:
+        """Make the calls of another program from now on; also those that are in line already."""
         self._program = program
         self._connected = list(program.functions("connected"))
         self._disconnected = list(program.functions("disconnected"))
+        self._gone = list(program.functions("gone"))
 
     # -- clients -----------------------------------------------------------------------------
 
@@ -46,12 +51,13 @@ class Lifecycle:
 
     def disconnect_task(self, caller: Caller) -> Task | None:
         """The call for a connection that is gone; None when no module wants to know."""
-        if not self._connected and not self._disconnected:
+        if not self._connected and not self._disconnected and not self._gone:
             return None
 
         def disconnect(ctx: Context) -> None:
+            # Without hooks for everybody only those have a row that somebody asked to be told of.
             if ctx.db.reactor_connection.delete(caller.connection_id):
-                for hook in self._disconnected:
+                for hook in (*self._disconnected, *self._gone):
                     hook(ctx)
 
         return Task("client_disconnected", disconnect, caller)
@@ -112,14 +118,16 @@ class Lifecycle:
                 for function in self._program.functions("init_functions"):
                     function(ctx)
 
-        turn, error = _run(engine, Task("init" if fresh else "start", boot, budget_s=engine.limits.init_budget_s), now)
+        turn, error = run_alone(
+            engine, Task("init" if fresh else "start", boot, budget_s=engine.limits.init_budget_s), now
+        )
         if error is not None:
             raise Refusal("module_failed", f"the module's init failed, so nothing was created: {error.message}")
         yield turn
         for row in list(engine.store.tables[CONNECTION_TABLE]):
             task = self.disconnect_task(Caller(row.identity, row.connection_id))
             if task is not None:
-                yield _run(engine, task, clock.now())[0]
+                yield run_alone(engine, task, clock.now())[0]
         for function in self._program.functions("start_functions"):
             yield from _repeat(engine, clock, function)
 
@@ -134,7 +142,8 @@ def _move_anchors(engine: Engine, ctx: Context, alive_us: int) -> None:
         clocks.update(row, anchor_wall=ctx.now, anchor_value=value if row.anchor_wall != ctx.now else row.anchor_value)
 
 
-def _run(engine: Engine, task: Task, now: int) -> tuple[Turn, ReactorError | None]:
+def run_alone(engine: Engine, task: Task, now: int) -> tuple[Turn, ReactorError | None]:
+    """A turn with nothing but ``task`` in it, and the error if that failed."""
     turn = engine.turn([task], now, timers=False)
     for effect in turn.effects:
         if isinstance(effect, Reply) and isinstance(effect.body, ReactorError):
@@ -150,7 +159,7 @@ def _repeat(engine: Engine, clock: Clock, function: Callable[[Any], Any]) -> Ite
         again[0] = function(ctx) is True
 
     for _ in range(_ROUNDS_MAX):
-        turn, error = _run(engine, Task("start", run, budget_s=engine.limits.init_budget_s), clock.now())
+        turn, error = run_alone(engine, Task("start", run, budget_s=engine.limits.init_budget_s), clock.now())
         yield turn
         if error is not None or not again[0]:
             return

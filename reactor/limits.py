@@ -57,6 +57,9 @@ class Limits:
     sql_result_bytes_max: int = 32 << 20
     sql_chars_max: int = 65_536
     sql_waiting_max: int = 64
+    # Rows that a list without its index may look at, and distinct keys of an aggregate: a second's work, some 50 MB.
+    list_scan_rows_max: int = 1_000_000
+    aggregate_keys_max: int = 100_000
     # Automatic ids are reserved in blocks of this many, so that handing one out writes nothing.
     id_block: int = 4_096
     # Idempotency keys are remembered this long.
@@ -70,6 +73,18 @@ class Limits:
     # Workflow payloads, signal payloads and states, in bytes of JSON.
     payload_bytes_max: int = 256 << 10
     state_bytes_max: int = 1 << 20
+    # What one workflow may have at a time: timers, signals nobody has taken, children that are live.
+    workflow_timers_max: int = 2_000
+    workflow_signals_max: int = 5_000
+    workflow_children_max: int = 1_000
+    # Events kept of one workflow where the audit is on; past it the oldest quarter gives way to a mark. 0 is no bound.
+    workflow_events_max: int = 10_000
+    # Steps of one workflow in all its life; past it the workflow ends as TimedOut. 0 is no bound.
+    workflow_steps_max: int = 0
+    # Rows of `command_log` that tell of accepted commands, and as many of refused ones.
+    commands_kept_max: int = 10_000
+    # Refusals written in one second; more are counted only, so that nobody fills the disk with his mistakes.
+    refusals_per_second_max: int = 100
     # Rows of `timer_error`; past it the oldest makes room.
     timer_errors_max: int = 10_000
     # Log lines kept for `reactor logs`.

@@ -12,8 +12,10 @@ import importlib.util
 import linecache
 import sys
 import traceback
+from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import NoReturn
 
 from reactor.errors import Refusal
@@ -38,6 +40,35 @@ def load_module(path: str | Path) -> Module:
     """
     file = _file_of(Path(path))
     return _choose(file, _imported(file))
+
+
+def load_anew(path: str | Path) -> tuple[Module, Callable[[], None]]:
+    """The module as its files are now, while another version of it goes on, for a reload.
+
+    Also returns a function that forgets it again: what the version before imports while it runs is then its own, as it
+    was. A load that fails is forgotten by itself. Raises as ``load_module``.
+    """
+    put_back = _remember()
+    try:
+        return load_module(path), put_back
+    except BaseException:
+        put_back()
+        raise
+
+
+def _remember() -> Callable[[], None]:
+    """Note what is imported of the module loaded last; the function returned makes it so again."""
+    modules = {name: sys.modules[name] for name in _siblings if name in sys.modules}
+    search = list(_search_path)
+
+    def put_back() -> None:
+        for name in _siblings:
+            sys.modules.pop(name, None)
+        sys.modules.update(modules)
+        _siblings[:] = modules
+        _look_in(search)
+
+    return put_back
 
 
 def _file_of(path: Path) -> Path:
@@ -74,13 +105,47 @@ def _make_room(directory: Path) -> None:
     """Let names be looked up in ``directory`` first, and forget the siblings of a module loaded before."""
     for name in _siblings:
         sys.modules.pop(name, None)
+    _look_in([str(directory)])
+    linecache.checkcache()
+
+
+def _look_in(search: list[str]) -> None:
     for entry in _search_path:
         if entry in sys.path:
             sys.path.remove(entry)
-    _search_path[:] = [str(directory)]
-    sys.path.insert(0, str(directory))
-    linecache.checkcache()
+    _search_path[:] = search
+    sys.path[:0] = search
+    if _finder not in sys.path_hooks:
+        sys.path_hooks.insert(0, _finder)
+    for entry in list(sys.path_importer_cache):
+        if _is_authors(entry):
+            del sys.path_importer_cache[entry]
     importlib.invalidate_caches()
+
+
+class _Loader(SourceFileLoader):
+    """Compiles a source file each time it is loaded.
+
+    Python tells a compiled file's age by the second its source was written in and by its size. An author who
+    saves, reloads and saves again within that second would go on with the code of before.
+    """
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The code of the file as it is now."""
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+def _finder(path: str) -> FileFinder:
+    """Finds the author's own files; ``ImportError`` leaves all other directories to Python."""
+    if not _is_authors(path):
+        raise ImportError(path)
+    return FileFinder(path, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Loader, SOURCE_SUFFIXES))
+
+
+def _is_authors(path: str) -> bool:
+    return "site-packages" not in path and any(Path(path).is_relative_to(directory) for directory in _search_path)
 
 
 def _lies_in(loaded: ModuleType, directory: Path) -> bool:
@@ -102,7 +167,8 @@ def _import_package(name: str, directory: Path) -> None:
 
 
 def _execute(name: str, file: Path, search: list[str] | None) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
+    loader = _Loader(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader, submodule_search_locations=search)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} cannot be imported as a module")
     loaded = importlib.util.module_from_spec(spec)

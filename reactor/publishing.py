@@ -47,6 +47,12 @@ class Publisher:
         self._recent_changes = 0
         self._complete_after = 0
 
+    def redeclared(self) -> None:
+        """The tables have other row classes now, with the same columns: parse with them from here on."""
+        self._schemas.update({name: table.schema for name, table in self._tables.items()})
+        self._public = {name: schema for name, schema in self._schemas.items() if schema.public}
+        self._parsed.clear()
+
     # -- sets of queries -----------------------------------------------------------------------
 
     def open_set(self, session: Session, number: int, texts: list[str], since: int | None, seq: int) -> bytes:

@@ -1,4 +1,4 @@
-"""SQL for people on its way: waiting for the projection, then for the reader."""
+"""SQL for people, and reports, on their way: waiting for the projection, then for the reader."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Protocol
 
 from reactor.clock import SECOND
 from reactor.errors import Fault, ReactorError
+from reactor.reports import ReportQuestion
 from reactor.session import SqlQuestion
 from reactor.storage import Storage
 
+Question = SqlQuestion | ReportQuestion
+
 
 class SqlRunner(Protocol):
-    """Runs SQL for people somewhere else and reports back on this thread."""
+    """Runs SQL for people and reports somewhere else and reports back on this thread."""
 
-    def __call__(self, question: SqlQuestion, respond: Callable[[bytes | ReactorError], None]) -> None:
-        """Run ``question.sql``; call ``respond`` once with the JSON body or the error."""
+    def __call__(self, question: Question, respond: Callable[[bytes | ReactorError], None]) -> None:
+        """Run ``question``; call ``respond`` once with the body or the error."""
 
 
 class Questions:
@@ -32,14 +35,14 @@ class Questions:
         self._storage = storage
         self._deadline_us = round(deadline_s * SECOND)
         self._answered = answered
-        self._waiting: list[tuple[int, int, SqlQuestion]] = []
+        self._waiting: list[tuple[int, int, Question]] = []
         self._running = 0
         self._projected = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + self._running
 
-    def ask(self, question: SqlQuestion, seq: int, now: int) -> None:
+    def ask(self, question: Question, seq: int, now: int) -> None:
         """Run ``question`` when the projection has reached ``seq``."""
         self._waiting.append((seq, now, question))
         self._storage.project(seq)
@@ -61,7 +64,7 @@ class Questions:
         if late:
             self._answered()
 
-    def _run(self, question: SqlQuestion) -> None:
+    def _run(self, question: Question) -> None:
         seq = self._projected
         if self.runner is None:
             question.answer(seq, Fault("sql_unavailable", "this reactor was started without an SQL reader"))

@@ -65,8 +65,12 @@ def _doubt(kind: Any, name: str, optional: bool) -> str:
 _SHARED_MAX = 4_096
 
 
-def sharing(schema: TableSchema, rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+def sharing(
+    schema: TableSchema, rows: Iterable[Sequence[Any]], numbers: dict[int, int] | None = None
+) -> Iterator[Sequence[Any]]:
     """The rows with equal texts of a column, and equal times of a row, as one object each.
+
+    With ``numbers``, a dict that all tables share, so are equal whole numbers: ids that rows of other tables refer to.
 
     What was one object when it was written comes back from storage as many. For a million rows that is the difference
     between one and one and a half gigabytes.
@@ -74,8 +78,10 @@ def sharing(schema: TableSchema, rows: Iterable[Sequence[Any]]) -> Iterator[Sequ
     texts = [i for i, c in enumerate(schema.columns) if c.type.name == "text" and c.name != schema.primary_key]
     times = [i for i, c in enumerate(schema.columns) if c.type.name == "timestamp"]
     known: list[tuple[int, dict[str, str]]] = [(i, {}) for i in texts]
+    ids = [i for i, c in enumerate(schema.columns) if c.type.name in ("i64", "u64")] if numbers is not None else []
+    same = (numbers if numbers is not None else {}).setdefault
     pairs = list(pairwise(times))
-    if not known and not pairs:
+    if not known and not pairs and not ids:
         yield from rows
         return
     for values in rows:
@@ -88,6 +94,10 @@ def sharing(schema: TableSchema, rows: Iterable[Sequence[Any]]) -> Iterator[Sequ
                     row[at] = found
                 elif len(shared) < _SHARED_MAX:
                     shared[text] = text
+        for at in ids:
+            number = row[at]
+            if number is not None:
+                row[at] = same(number, number)
         for first, second in pairs:
             if row[first] == row[second]:
                 row[second] = row[first]

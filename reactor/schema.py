@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,11 @@ import msgspec
 from reactor.columns import MISSING, Column, log_value, type_of_annotation
 from reactor.errors import Refusal
 
+Fill = Callable[[dict[str, Any]], Any]
+"""From a stored row, as a dict in memory form, to the value of a column that it does not have yet."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
-_RESERVED = {"sqlite", "reactor_meta"}
+_RESERVED = {"sqlite", "reactor_meta", "reactor_index_mark", "reactor_index_cursor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class TableSchema:
 
     ``public`` tables may be read by every client, others only by the database's owner. ``scheduled`` names
     the reducer that a due row of this table runs. ``row_type`` is the frozen row class; its fields are
-    the columns in order and it is encoded as an array.
+    the columns in order and it is encoded as an array. ``filled`` computes columns of rows that are older than they.
     """
 
     name: str
@@ -73,6 +76,7 @@ class TableSchema:
     indexes: tuple[Index, ...] = ()
     scheduled: str | None = None
     row_type: Any = field(default=None, compare=False)
+    filled: Mapping[str, Fill] = field(default_factory=dict, compare=False)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -163,8 +167,13 @@ def declare_table(
     unique: Iterable[str | Sequence[str]] = (),
     scheduled: str | None = None,
     scope: Mapping[str, Any] | None = None,
+    filled: Mapping[str, Fill] | None = None,
 ) -> TableSchema:
-    """The schema declared by a class whose annotations are the columns; ``Refusal`` gives the reason."""
+    """The schema declared by a class whose annotations are the columns; ``Refusal`` gives the reason.
+
+    ``filled``: column -> function of the row (a dict) that computes it for rows stored before the column existed, or
+    while it could still be NULL. It must depend on the row alone: the row may be read from the log more than once.
+    """
     table = check_name(name or snake_case(cls.__name__), f"table {cls.__name__}")
     columns, key, auto = _declared_columns(cls, table, scope or {})
     declared = [i if isinstance(i, Index) else Index((i,)) for i in indexes]
@@ -178,10 +187,19 @@ def declare_table(
         indexes=_checked_indexes(declared, columns, table),
         scheduled=scheduled,
         row_type=row_class(cls.__name__, columns, _kept_members(cls, columns), cls.__module__),
+        filled=_checked_fills(filled or {}, columns, table),
     )
     if scheduled is not None:
         _check_scheduled(schema)
     return schema
+
+
+def _checked_fills(filled: Mapping[str, Fill], columns: Sequence[Column], table: str) -> dict[str, Fill]:
+    names = [c.name for c in columns]
+    for name in filled:
+        if name not in names:
+            raise _bad(f"table {table}, filled", f"there is no column {name}; the columns are {', '.join(names)}")
+    return dict(filled)
 
 
 def _kept_members(cls: type, columns: Sequence[Column]) -> dict[str, Any]:
@@ -305,7 +323,7 @@ class Additions:
 def additions(stored: Mapping[str, TableSchema], declared: Mapping[str, TableSchema]) -> Additions:
     """What ``declared`` adds to ``stored``; raises ``Refusal`` listing every change that is not additive.
 
-    Taken: new tables, new columns that are optional or have a default, new or dropped plain indexes, new
+    Taken: new tables, new columns that are optional, have a default or are filled, new or dropped plain indexes, new
     unique indexes (the rows are checked when loaded), new enum values, another visibility.
     """
     problems: list[str] = []
@@ -351,13 +369,13 @@ def _table_problems(old: TableSchema, new: TableSchema) -> list[str]:
             problems.append(f"column {at} is gone; keep it, optional, until nothing reads it")
         elif now.type.name != column.type.name:
             problems.append(f"column {at} was {column.type.name} and is now {now.type.name}; add a new column instead")
-        elif column.optional and not now.optional:
+        elif column.optional and not now.optional and column.name not in new.filled:
             problems.append(f"column {at} may hold NULL in stored rows; keep it optional")
         elif not set(column.type.values) <= set(now.type.values):
             gone = sorted(set(column.type.values) - set(now.type.values))
             problems.append(f"column {at} lost the enum values {', '.join(gone)}; keep them")
     for column in known.values():
-        if not column.has_default:
+        if not column.has_default and column.name not in new.filled:
             problems.append(f"column {old.name}.{column.name} is new and needs a default for the rows that exist")
     if old.primary_key != new.primary_key:
         problems.append(f"the primary key of {old.name} was {old.primary_key}; it cannot change")
@@ -367,3 +385,33 @@ def _table_problems(old: TableSchema, new: TableSchema) -> list[str]:
 def stored_default(column: Column) -> Any:
     """The value a new column has in rows written before it existed, in log form."""
     return log_value(column.type, column.default_value())
+
+
+def fills_needed(stored: TableSchema, declared: TableSchema, filled: Mapping[str, Fill]) -> dict[str, Fill]:
+    """The fills that rows of ``stored`` need to become rows of ``declared``."""
+    before = {c.name: c for c in stored.columns}
+    return {
+        c.name: filled[c.name]
+        for c in declared.columns
+        if c.name in filled and (c.name not in before or (before[c.name].optional and not c.optional))
+    }
+
+
+def fill(schema: TableSchema, values: Sequence[Any], fills: Mapping[str, Fill]) -> list[tuple[str, Any]]:
+    """``(column, value)`` of what ``fills`` compute for a row in memory form, where it has NULL or the default.
+
+    ``Refusal`` ``schema_conflict`` if a value does not fit its column.
+    """
+    row = dict(zip(schema.column_names, values, strict=True))
+    found = []
+    for name, compute in fills.items():
+        if row[name] is None or row[name] == schema.column(name).default:
+            try:
+                found.append((name, schema.column(name).checker()(compute(dict(row)))))
+            except Exception as error:
+                raise Refusal(
+                    "schema_conflict",
+                    f"column {schema.name}.{name} cannot be computed for the stored row {row[schema.primary_key]!r}: "
+                    f"{error}; mend the function given in filled",
+                ) from error
+    return found

@@ -49,9 +49,10 @@ class Store(IdSource):
 
     def load(self, rows: Mapping[str, Iterable[Sequence[Any]]]) -> None:
         """Fill the tables with stored rows in memory form; ids go on after the reserved blocks."""
+        numbers: dict[int, int] = {}
         for name, table in self.tables.items():
             try:
-                table.load(rows.get(name, ()))
+                table.load(rows.get(name, ()), numbers)
             except ConstraintError as error:
                 raise Refusal(
                     "schema_conflict",
@@ -110,6 +111,10 @@ class Store(IdSource):
     def savepoint(self) -> Savepoint:
         """A part of the running call that is undone alone if it raises: ``with store.savepoint(): ...``."""
         return Savepoint(self, self._journal)
+
+    def rehearsal(self) -> Rehearsal:
+        """A part of the running call that is undone in any case: ``with store.rehearsal() as tried: ...``."""
+        return Rehearsal(self, self._journal)
 
     def undo(self, changes: Sequence[Change]) -> None:
         """Put the rows of these changes back, newest first; also for commits that were never stored."""
@@ -181,6 +186,31 @@ class Savepoint:
             finally:
                 journal.append = append
             del entries[self._mark :]
+
+
+class Rehearsal:
+    """A part of a call that leaves nothing behind.
+
+    ``changed`` names the tables it would have changed; ids it took do not count.
+    """
+
+    __slots__ = ("_journal", "_mark", "_savepoint", "changed")
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._savepoint = Savepoint(store, journal)
+        self._journal = journal
+        self._mark = 0
+        self.changed: list[str] = []
+
+    def __enter__(self) -> Rehearsal:
+        self._savepoint.__enter__()
+        self._mark = len(self._journal.entries)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        entries = self._journal.entries[self._mark :]
+        self.changed = sorted({entry[0].name for entry in entries if isinstance(entry[0], Table)} - {SEQUENCE_TABLE})
+        self._savepoint.__exit__(kind, error or self, trace)
 
 
 def _net(changes: list[Change]) -> list[Change]:

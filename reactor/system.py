@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reactor.columns import Timestamp
+from reactor.context import Context
 from reactor.module import Module
 from reactor.schema import declare_table, primary_key
 from reactor.scopes import CLOCK_SCHEMA
@@ -31,7 +32,7 @@ class _Seed:
 
 
 class _Connection:
-    """A client that is connected, where a module asks to be told when it goes."""
+    """A client that is connected, where a module asks to be told when it goes, of all clients or of this one."""
 
     connection_id: str = primary_key()
     identity: str
@@ -56,3 +57,13 @@ system.add_table(declare_table(_Seed, name=SEED_TABLE))
 system.add_table(declare_table(_Request, name=REQUEST_TABLE))
 system.add_table(declare_table(_Connection, name=CONNECTION_TABLE))
 system.add_table(declare_table(_TimerError, name=TIMER_ERROR_TABLE))
+
+
+def watch_connection(ctx: Context) -> None:
+    """Have the ``client_gone`` hooks run when the connection of this call ends, also if a crash cuts it off.
+
+    Nothing happens for a call that came by no connection.
+    """
+    connections = ctx.db.reactor_connection
+    if ctx.connection_id is not None and ctx.connection_id not in connections:
+        connections.insert(connection_id=ctx.connection_id, identity=ctx.sender, connected_at=ctx.now)

@@ -39,21 +39,18 @@ class Table(Generic[Row]):
     """
 
     def __init__(self, schema: TableSchema, number: int, journal: Journal, ids: IdSource) -> None:
-        self.schema = schema
+        self.redeclare(schema)
         self.name = schema.name
         self.number = number
         self.rows: dict[Any, Row] = {}
         # Bound once: looking a row up is the commonest thing a reducer does.
         self.get: Callable[[Any], Row | None] = self.rows.get
         """``get(key)``: the row with this primary key, or None."""
-        self.row_type: Any = schema.row_type
         self.key_of: Callable[[Any], Any] = attrgetter(schema.primary_key)
         self._key_name = schema.primary_key
         self._key_high = schema.column(schema.primary_key).type.high or 0
         self._journal = journal
         self._ids = ids
-        self._build = compile_builder(schema)
-        self._checks = {c.name: c.checker() for c in schema.columns}
         self._unique: list[indexes.UniqueIndex] = []
         self._indexes: list[indexes.AnyIndex] = []
         self._by_columns: dict[tuple[str, ...], indexes.UniqueIndex | indexes.HashIndex] = {}
@@ -68,6 +65,14 @@ class Table(Generic[Row]):
         """Whether rows and keys go to the log as they are."""
         self.is_scheduled = schema.scheduled is not None
         self._json = [c.name for c in schema.columns if c.type.name == "json"]
+
+    def redeclare(self, schema: TableSchema) -> None:
+        """Make the rows of ``schema`` from now on. It has the columns and indexes of the one before, if there was one;
+        rows that were made before are the caller's to replace."""
+        self.schema = schema
+        self.row_type: Any = schema.row_type
+        self._build = compile_builder(schema)
+        self._checks = {c.name: c.checker() for c in schema.columns}
 
     def _add_index(self, made: indexes.AnyIndex) -> None:
         self._indexes.append(made)
@@ -350,11 +355,14 @@ class Table(Generic[Row]):
         for index in self._indexes:
             index.add(new, key)
 
-    def load(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Fill the empty table with rows in memory form; raises ``ConstraintError`` on a duplicate."""
+    def load(self, rows: Iterable[Sequence[Any]], numbers: dict[int, int] | None = None) -> None:
+        """Fill the empty table with rows in memory form; raises ``ConstraintError`` on a duplicate.
+
+        ``numbers``: see ``reactor.rowbuilder.sharing``.
+        """
         invariant(not self.rows, f"table {self.name} is loaded once")
         make, key_of, held = self.row_type, self.key_of, self.rows
-        for values in sharing(self.schema, rows):
+        for values in sharing(self.schema, rows, numbers):
             row = make(*values)
             held[key_of(row)] = row
         for index in self._indexes:

@@ -33,10 +33,12 @@ from reactor.host import Host
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.messages import Batch, Call, Caller, Task
 from reactor.module import Module
+from reactor.reloading import Reloaded, reload
 from reactor.scopes import WORLD
 from reactor.session import Session
+from reactor.sql.asking import body_of, request_of
 from reactor.sql.inline import InlineSql
-from reactor.sql.messages import SqlRequest
+from reactor.sql.messages import SqlCaps
 from reactor.storage import InlineStorage, Opened, open_store
 
 OWNER = "0" * 32
@@ -190,6 +192,7 @@ class Rig:
             now_us=self.clock.now(),
             new_history_id=self._history,
             limits=self.limits,
+            indexes=list(program.indexes.values()),
         )
         try:
             self._assemble(opened)
@@ -203,18 +206,28 @@ class Rig:
         program = compose(self.module)
         engine = load_engine(program, opened, limits=self.limits, guard=self._guard, new_seed=4711, log=self._log)
         self.storage = InlineStorage(opened)
-        inline = InlineSql(lambda: self.storage.projection_connection().raw, sql_tables(program))
+        self._inline_sql = InlineSql(lambda: self.storage.projection_connection().raw, sql_tables(program))
 
         def run_sql(question: Any, respond: Callable[[bytes | ReactorError], None]) -> None:
             try:
-                request = SqlRequest(question.sql, question.params or [], owner=question.caller.is_owner)
-                respond(inline.run(request).content)
+                request = request_of(question, SqlCaps.of(self.limits))
+                body: bytes | ReactorError = body_of(question, self._inline_sql.run(request))
             except ReactorError as error:
-                respond(error)
+                body = error
+            respond(body)
 
         self.engine = engine
         self.host = Host(engine, self.storage, self.clock, sql=run_sql)
         start_host(self.host, opened)
+
+    def reload(self, module: Module) -> Reloaded:
+        """Put another version of the module in place of the running one; raises as ``reactor.reloading.reload``."""
+        self.settle()
+        done = reload(self.host, compose(module))
+        self.module = module
+        self._inline_sql = InlineSql(lambda: self.storage.projection_connection().raw, sql_tables(self.engine.program))
+        self.settle()
+        return done
 
     def _log(self, at: int, level: str, logger: str, message: str) -> None:
         self.logs.append((level, logger, message))

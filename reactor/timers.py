@@ -92,38 +92,38 @@ class _Queue:
         self.clock = clock
         self.heap: list[int] = []
         self.near_slot = -1
-        # By slot: the one timer in it, or all of them. Apart, so that the garbage collector does not walk the first.
+        # By slot: the key of the one timer in it, or of all of them; when they are due their rows say. Apart, so that
+        # the garbage collector does not walk the first.
         self.far: dict[int, int] = {}
         self.crowds: dict[int, dict[int, None]] = {}
         self.slots: list[int] = []
 
     def add(self, due: int, priority: int, key: int) -> None:
         slot = due >> _SLOT_BITS
-        entry = (due << _CLASS_BITS | priority) << _ID_BITS | key
         if slot <= self.near_slot:
-            heappush(self.heap, entry)
+            heappush(self.heap, _entry(due, priority, key))
             return
         crowd = self.crowds.get(slot)
         if crowd is not None:
-            crowd[entry] = None
+            crowd[key] = None
             return
-        alone = self.far.setdefault(slot, entry)
-        if alone is entry:
+        alone = self.far.get(slot)
+        if alone is None:
+            self.far[slot] = key
             heappush(self.slots, slot)
-        elif alone != entry:
+        elif alone != key:
             del self.far[slot]
-            self.crowds[slot] = {alone: None, entry: None}
+            self.crowds[slot] = {alone: None, key: None}
 
-    def discard(self, due: int, priority: int, key: int) -> None:
+    def discard(self, due: int, key: int) -> None:
         """Forget a timer if that is cheap; one in the heap is left to be found stale."""
         slot = due >> _SLOT_BITS
         if slot <= self.near_slot:
             return
-        entry = (due << _CLASS_BITS | priority) << _ID_BITS | key
         crowd = self.crowds.get(slot)
         if crowd is not None:
-            crowd.pop(entry, None)
-        elif self.far.get(slot) == entry:
+            crowd.pop(key, None)
+        elif self.far.get(slot) == key:
             # The slot's number stays among the slots; what is empty is skipped when its turn comes.
             del self.far[slot]
             self.crowds[slot] = {}
@@ -144,15 +144,27 @@ class _Queue:
                 return None
             self.near_slot = heappop(self.slots)
             crowd = self.crowds.pop(self.near_slot, None)
-            self.heap = [self.far.pop(self.near_slot)] if crowd is None else list(crowd)
+            keys: Iterable[int] = (self.far.pop(self.near_slot),) if crowd is None else crowd
+            self.heap = list(self._entries(keys))
             heapify(self.heap)
         return self.heap[0]
 
     def entries(self) -> Iterator[int]:
         yield from self.heap
-        yield from self.far.values()
+        yield from self._entries(self.far.values())
         for crowd in self.crowds.values():
-            yield from crowd
+            yield from self._entries(crowd)
+
+    def _entries(self, keys: Iterable[int]) -> Iterator[int]:
+        rows = self.table.rows
+        for key in keys:
+            row = rows.get(key)
+            if row is not None:
+                yield _entry(max(row.scheduled_at, 0), _priority_of(row), key)
+
+
+def _entry(due: int, priority: int, key: int) -> int:
+    return (due << _CLASS_BITS | priority) << _ID_BITS | key
 
 
 def _priority_of(row: Any) -> int:
@@ -201,7 +213,7 @@ class Timers:
         if old_pending:
             queue = self._queues.get((table.name, clock_of(old)))
             if queue is not None:
-                queue.discard(max(old.scheduled_at, 0), _priority_of(old), key)
+                queue.discard(max(old.scheduled_at, 0), key)
         if new_pending:
             self._add(table, key, new)
 

@@ -200,8 +200,8 @@ def test_the_parts_do_not_know_each_other() -> None:
         "reactor.timers": {"scopes", "table", "columns", "errors"},
         "reactor.scopes": {"columns", "errors", "schema", "table"},
         "reactor.engine": {
-            "budget", "columns", "context", "errors", "limits", "live", "messages", "module", "scopes", "store",
-            "system", "table", "timers",
+            "budget", "columns", "context", "counters", "derived", "errors", "limits", "live", "messages", "module",
+            "results", "scopes", "store", "system", "table", "timers",
         },
         "reactor.session": {"errors", "limits", "messages", "wire"},
     }  # fmt: skip

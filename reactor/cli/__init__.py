@@ -9,6 +9,10 @@ settling    the options that every command has
 running     ``run``
 asking      ``sql``, ``call``, ``logs``, ``describe``, ``version``
 watching    ``subscribe``
+checking    ``check``
+listing     ``workflows``
+backfilling ``backfill-visibility``
+reloading   ``reload``, ``type``
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from reactor.cli import asking, running, watching
+from reactor.cli import asking, backfilling, checking, listing, reloading, running, watching
 
 app = typer.Typer(
     help="Entity Reactor: typed tables, timers and workflows of game entities, served and watched.",
@@ -21,3 +21,8 @@ app.command("subscribe")(watching.subscribe_command)
 app.command("logs")(asking.logs_command)
 app.command("describe")(asking.describe_command)
 app.command("version")(asking.version_command)
+app.command("check")(checking.check_command)
+app.command("reload")(reloading.reload_command)
+app.add_typer(reloading.type_app, name="type")
+app.command("backfill-visibility", cls=backfilling.BackfillCommand)(backfilling.backfill_command)
+app.add_typer(listing.workflows_app, name="workflows")

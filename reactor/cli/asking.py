@@ -156,18 +156,17 @@ def _described(described: dict[str, Any]) -> Iterator[str]:
         yield f"table {shown_table['name']} ({kind}{scheduled})"
         key = shown_table["primary_key"]
         yield table(["column", "type", ""], [_column(column, key) for column in shown_table["columns"]])
-    rows = [
-        [
-            reducer["name"],
-            ", ".join(f"{p['name']}: {p['type']}" + ("" if p["required"] else " = …") for p in reducer["params"]),
-            reducer["access"],
-            reducer["docs"].partition("\n")[0],
-        ]
-        for reducer in described["reducers"]
-    ]
-    yield table(["reducer", "arguments", "for", "what it does"], rows)
+    yield table(["reducer", "arguments", "for", "what it does"], map(_callable, described["reducers"]))
+    if described.get("reports"):
+        yield table(["report", "arguments", "for", "what it tells"], map(_callable, described["reports"]))
     if described["views"]:
         yield table(["view", "sql"], [[view["name"], " ".join(view["sql"].split())] for view in described["views"]])
+
+
+def _callable(shown: dict[str, Any]) -> list[str]:
+    """A reducer or a report."""
+    arguments = (f"{p['name']}: {p['type']}" + ("" if p["required"] else " = …") for p in shown["params"])
+    return [shown["name"], ", ".join(arguments), shown["access"], shown["docs"].partition("\n")[0]]
 
 
 def _column(column: dict[str, Any], key: str) -> list[str]:

@@ -13,6 +13,8 @@ NOT_FOUND = 5
 SERVER = 6
 TIMEOUT = 7
 INCOMPATIBLE = 8
+NEEDS_MIGRATION = 9
+UNSAFE = 10
 INTERRUPTED = 130
 
 EXITS: dict[int, str] = {
@@ -25,12 +27,15 @@ EXITS: dict[int, str] = {
     SERVER: "The server or the module's code failed, or the server cannot serve now.",
     TIMEOUT: "It took longer than allowed.",
     INCOMPATIBLE: "The data, the module and this version do not fit together.",
+    NEEDS_MIGRATION: "`check`: this version goes on with the data, and brings them to it as it meets them.",
+    UNSAFE: "`check`: this version does not start with the data, or some of them would not go on.",
     INTERRUPTED: "Ended by Ctrl-C before it was done.",
 }
 
 _BY_CODE = {
     "sql_deadline": TIMEOUT,
     "schema_conflict": INCOMPATIBLE,
+    "restart_needed": INCOMPATIBLE,
     "data_version": INCOMPATIBLE,
     "unregistered_types": INCOMPATIBLE,
     "bad_declaration": FAILED,

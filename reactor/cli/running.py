@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import os
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from reactor.logbook import Line, Logbook, standard_error
 
 if TYPE_CHECKING:
     from reactor.module import Module
-    from reactor.server.service import Service, Settings
+    from reactor.server.service import LoadAnew, Service, Settings
 
 DEFAULT_LISTEN = "127.0.0.1:3000"
 
@@ -51,20 +52,21 @@ def run_command(
     ] = True,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log lines and the ready line as JSON.")] = False,
 ) -> int:
-    """Serve a module: its tables, reducers, timers and subscriptions. SIGTERM and Ctrl-C stop it in good order."""
+    """Serve a module: its tables, reducers, timers and subscriptions. SIGTERM and Ctrl-C stop it in good order, SIGHUP
+    loads the module anew."""
     if in_memory and data_dir is not None:
         raise CliError(USAGE, "--in-memory and --data-dir exclude each other")
     if not _is_address(listen):
         raise CliError(USAGE, f"--listen is HOST:PORT, such as {DEFAULT_LISTEN}, not {listen!r}")
     # The server's parts are imported here: no other command needs them.
-    from reactor.loading import load_module
+    from reactor.loading import load_anew, load_module
     from reactor.server.service import Settings
 
     try:
         module = load_module(module_dir)
         directory = None if in_memory else data_directory(data_dir, os.environ, module.name)
         settings = Settings(directory, durability.value, listen, recover)
-        return _serve(module, settings, json_logs)
+        return _serve(module, settings, json_logs, functools.partial(load_anew, module_dir))
     except ReactorError as error:
         raise CliError.of(error) from error
 
@@ -74,7 +76,7 @@ def _is_address(listen: str) -> bool:
     return bool(colon) and port.isascii() and port.isdigit() and int(port) <= 65_535 and " " not in host
 
 
-def _serve(module: Module, settings: Settings, json_logs: bool) -> int:
+def _serve(module: Module, settings: Settings, json_logs: bool, load_anew: LoadAnew) -> int:
     from reactor.server.serving import LOST, run
 
     logbook = Logbook(DEFAULT_LIMITS.log_lines_max, None if json_logs else standard_error())
@@ -86,7 +88,7 @@ def _serve(module: Module, settings: Settings, json_logs: bool) -> int:
         with contextlib.suppress(BrokenPipeError):  # nobody wants to know
             print(_ready_line(service, address, json_logs), flush=True)
 
-    status = run(module, settings, logbook, on_ready=ready)
+    status = run(module, settings, logbook, on_ready=ready, load_anew=load_anew)
     if status == LOST:
         lost = [line["message"] for line in logbook.tail(20) if line["level"] == "error"]
         raise CliError(SERVER, lost[-1] if lost else "the storage is gone, so the reactor stopped")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -39,9 +39,12 @@ class Serving(Protocol):
     logbook: Logbook
     is_ready: bool
 
+    async def reload(self) -> dict[str, Any]:
+        """Put the module as its files are now in place of the running one."""
 
-def application(serving: Serving) -> Starlette:
-    """The ASGI application."""
+
+def application(serving: Serving, reports: Iterable[str] = ()) -> Starlette:
+    """The ASGI application. ``reports``: routes of the module's reports, below that of the database."""
     routes = Routes(serving)
     database = "/v1/database/{name}"
     return Starlette(
@@ -55,7 +58,9 @@ def application(serving: Serving) -> Starlette:
             Route(f"{database}/sql", routes.guarded(routes.sql), methods=["POST"]),
             Route(f"{database}/schema", routes.guarded(routes.schema)),
             Route(f"{database}/logs", routes.guarded(routes.logs)),
+            Route(f"{database}/reload", routes.guarded(routes.reload), methods=["POST"]),
             Route(f"{database}/subscribe", routes.guarded(routes.subscribe)),
+            *(Route(f"{database}/{path}", routes.guarded(routes.report(path))) for path in reports),
         ],
         exception_handlers={HTTPException: _no_such_route},
     )
@@ -161,10 +166,28 @@ class Routes:
         if key is not None and _token_of(request) is None:
             # Each request without a token comes from a new identity, so the key would protect nothing.
             raise SenderError("bad_message", "an Idempotency-Key belongs to a caller; send a token with it")
-        answer, token = _awaited()
-        self._serving.host.submit(Call(request.path_params["reducer"], body, caller, token, key))
+        return await self._answered(Call(request.path_params["reducer"], body, caller, None, key))
+
+    async def _answered(self, call: Call) -> Response:
+        answer, call.token = _awaited()
+        self._serving.host.submit(call)
         seq, result = await answer
         return Response(b'{"ok":%b,"seq":%d}' % (result, seq), media_type="application/json")
+
+    def report(self, path: str) -> Handler:
+        """The handler of one of them: a GET whose parameters become the arguments of a call."""
+
+        async def handle(request: Request) -> Response:
+            caller = self._enter(request)
+            known = self._serving.host.engine.program.reports.values()
+            report = next((report for report in known if report.route == path), None)
+            if report is None or report.read_query is None:
+                raise SenderError("not_found", f"there is no route {request.url.path}")
+            pairs = [(name, text) for name, text in request.query_params.multi_items() if name != "token"]
+            body = orjson.dumps(report.read_query(pairs))
+            return await self._answered(Call(report.name, body, caller))
+
+        return handle
 
     async def sql(self, request: Request) -> Response:
         """SQL for people: the body is the statement, or JSON ``{"sql", "params"}``."""
@@ -184,13 +207,27 @@ class Routes:
         described = describe(self._serving.host.engine.program)
         if not caller.is_owner:
             described["tables"] = [t for t in described["tables"] if t["public"]]
-            described["reducers"] = [r for r in described["reducers"] if r["access"] == "public"]
+            for kind in ("reducers", "reports"):
+                described[kind] = [r for r in described[kind] if r["access"] == "public"]
         return _json(described)
 
     async def subscribe(self, request: Request) -> Response:
         """A WebSocket upgrade never comes here; this is for whoever opens the address with something else."""
         self._enter(request)
         raise SenderError("bad_message", "this address takes WebSocket connections, not plain requests")
+
+    async def reload(self, request: Request) -> Response:
+        """Load the module anew and put it in place of the running one; for the owner."""
+        if not self._enter(request).is_owner:
+            raise SenderError("forbidden", "the module is the owner's to load anew")
+        try:
+            done = await self._serving.reload()
+        except ReactorError as error:
+            # Ids of workflows stay here, whoever asks: the log has them.
+            for name in ("samples", "truncated"):
+                error.details.pop(name, None)
+            raise
+        return _json({"ok": done, "seq": self._serving.host.durable_seq})
 
     async def logs(self, request: Request) -> Response:
         """The newest log lines as NDJSON, and new ones as they come with ``follow=true``; for the owner."""

@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from reactor.clock import SECOND
-from reactor.engine import LATENESS_BOUNDS_US
+from reactor.counters import LATENESS_BOUNDS_US
 from reactor.host import Host
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

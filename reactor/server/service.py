@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,18 @@ from reactor.budget import BudgetGuard, NoGuard
 from reactor.clock import SECOND, SystemClock
 from reactor.datadir import DataDirectory, hold_directory
 from reactor.engine import Engine
-from reactor.errors import ReactorError
+from reactor.errors import ReactorError, Refusal
 from reactor.host import Host
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.logbook import Logbook
 from reactor.module import Module, Program
+from reactor.reloading import Reloaded, reload
 from reactor.server.alarm import Alarm
 from reactor.server.garbage import Garbage
 from reactor.server.websocket import Connection
-from reactor.session import SqlQuestion
+from reactor.sql.asking import Question, body_of, request_of
 from reactor.sql.inline import InlineSql
-from reactor.sql.messages import SqlCaps, SqlRequest
+from reactor.sql.messages import SqlCaps, SqlTables
 from reactor.sql.process import SqlReader
 from reactor.storage import Durability, InlineStorage, Opened, open_store
 from reactor.storage.opening import PROJECTION_FILE
@@ -36,6 +37,9 @@ from reactor.system import REQUEST_TABLE
 # How long a stop waits for the disk before it leaves callers in doubt.
 _STOP_S = 10.0
 _SETTLE_S = 30
+
+
+LoadAnew = Callable[[], tuple[Module, Callable[[], None]]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,15 @@ class Service:
     Raises ``Refusal`` from ``start`` when the store, the module or its checks say no.
     """
 
-    def __init__(self, module: Module, settings: Settings, logbook: Logbook, guard: BudgetGuard | None = None) -> None:
+    def __init__(
+        self,
+        module: Module,
+        settings: Settings,
+        logbook: Logbook,
+        guard: BudgetGuard | None = None,
+        load_anew: LoadAnew | None = None,
+    ) -> None:
+        """``load_anew`` loads the module as its files are now, for ``reload``; see ``reactor.loading.load_anew``."""
         self.settings = settings
         self.logbook = logbook
         self.clock = SystemClock()
@@ -69,6 +81,8 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self.directory: DataDirectory | None = None
         self._readers: list[SqlReader] = []
+        self._load_anew = load_anew
+        self._reloading = asyncio.Lock()
 
     # -- start and stop ------------------------------------------------------------------------
 
@@ -98,6 +112,7 @@ class Service:
             new_history_id=secrets.token_hex(16),
             durability=settings.durability,
             limits=settings.limits,
+            indexes=list(program.indexes.values()),
         )
         try:
             # A load makes millions of objects that live on; looking for garbage among them would double its time.
@@ -144,13 +159,13 @@ class Service:
         if opened.directory is None:
             inline = InlineStorage(opened)
             self._storage: InlineStorage | ProcessStorage = inline
-            self._inline_sql = InlineSql(lambda: inline.projection_connection().raw, tables)
+            self._inline_connection = lambda: inline.projection_connection().raw
+            self._inline_sql = InlineSql(self._inline_connection, tables)
         else:
             inherited = () if self.directory is None else (self.directory.lock_fd,)
             self._storage = ProcessStorage(opened, inherited_fds=inherited)
-            # One for the owner, one for everybody else: whatever strangers ask, the owner is answered.
-            path = opened.directory / PROJECTION_FILE
-            self._readers = [SqlReader(path, tables, limits=self.settings.limits) for _ in range(2)]
+            self._projection = opened.directory / PROJECTION_FILE
+            self._readers = self._new_readers(tables)
         self.host = Host(
             engine,
             self._storage,
@@ -160,6 +175,10 @@ class Service:
             wake=self._want_turn,
             on_lost=self._lost,
         )
+
+    def _new_readers(self, tables: SqlTables) -> list[SqlReader]:
+        """One for the owner, one for everybody else: whatever strangers ask, the owner is answered."""
+        return [SqlReader(self._projection, tables, limits=self.settings.limits) for _ in range(2)]
 
     async def stop(self) -> None:
         """Stop taking requests, answer what was taken, store and project everything, end the helper processes."""
@@ -181,6 +200,52 @@ class Service:
             if self.directory is not None:
                 self.directory.release()
         self._log("info", "stopped")
+
+    # -- another version of the module -----------------------------------------------------------
+
+    async def reload(self) -> dict[str, Any]:
+        """Load the module anew and put it in place of the running one; returns what has changed.
+
+        It is loaded beside the running one, on another thread; the swap itself holds everything up. Raises
+        ``ReactorError`` as ``reactor.reloading.reload`` and ``reactor.loading`` do: the running version goes on then.
+        """
+        if self._load_anew is None:
+            raise Refusal("restart_needed", "this server was not started from a file, so there is nothing to load anew")
+        async with self._reloading:
+            began = self._loop.time()
+            try:
+                module, put_back = await asyncio.to_thread(self._load_anew)
+                loaded = self._loop.time()
+                try:
+                    done = self._swap(module)
+                except BaseException:
+                    put_back()
+                    raise
+            except ReactorError as error:
+                self._log("error", f"the module was not loaded anew, the one before goes on: {error.message}")
+                raise
+            pause_us, load_us = (round(1e6 * s) for s in (self._loop.time() - loaded, loaded - began))
+            self._log("info", f"{module.name} was loaded anew in {load_us / 1e6:.3f} s, swapped in {pause_us} µs")
+            return {**done.to_json(), "load_us": load_us, "pause_us": pause_us}
+
+    def _swap(self, module: Module) -> Reloaded:
+        program = compose(module)
+        done = reload(self.host, program)
+        self._program = program
+        if done.views_changed:
+            self._open_sql(program)
+        self._want_turn()
+        return done
+
+    def _open_sql(self, program: Program) -> None:
+        """Answer SQL with the views of ``program``; queries that run go on to their end where they are."""
+        tables = sql_tables(program)
+        if not self._readers:
+            self._inline_sql = InlineSql(self._inline_connection, tables)
+            return
+        before, self._readers = self._readers, self._new_readers(tables)
+        for reader in before:
+            self._later(reader.drain())
 
     def _lost(self, message: str) -> None:
         self.lost_message = message
@@ -204,25 +269,23 @@ class Service:
         else:
             self._alarm.set(self.host.next_due())
 
-    # -- SQL for people --------------------------------------------------------------------------
+    # -- SQL for people and reports --------------------------------------------------------------------------
 
-    def _ask_sql(self, question: SqlQuestion, respond: Callable[[bytes | ReactorError], None]) -> None:
-        request = SqlRequest(
-            question.sql,
-            question.params or [],
-            owner=question.caller.is_owner,
-            format=question.format,
-            caps=SqlCaps.of(self.settings.limits),
-        )
+    def _ask_sql(self, question: Question, respond: Callable[[bytes | ReactorError], None]) -> None:
+        request = request_of(question, SqlCaps.of(self.settings.limits))
 
         async def ask() -> None:
-            runner: Any = self._readers[int(request.owner)] if self._readers else self._inline_sql
+            runner: Any = self._readers[int(question.caller.is_owner)] if self._readers else self._inline_sql
             try:
-                respond((await runner.query(request)).content)
+                body: bytes | ReactorError = body_of(question, await runner.query(request))
             except ReactorError as error:
-                respond(error)
+                body = error
+            respond(body)
 
-        task = self._loop.create_task(ask())
+        self._later(ask())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

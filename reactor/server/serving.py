@@ -15,13 +15,15 @@ import uvicorn
 
 from reactor.budget import SignalGuard
 from reactor.clock import Clock
-from reactor.errors import Refusal
+from reactor.errors import ReactorError, Refusal
 from reactor.logbook import Logbook
 from reactor.module import Module
 from reactor.server.heads import HttpConnection
 from reactor.server.http import application
-from reactor.server.service import Service, Settings
+from reactor.server.service import LoadAnew, Service, Settings
 from reactor.server.websocket import Connection
+
+OnReady = Callable[[Service, str], None]
 
 STOPPED = 0
 LOST = 6
@@ -82,16 +84,22 @@ class _ToLogbook(logging.Handler):
 
 
 async def serve(
-    module: Module, settings: Settings, logbook: Logbook, *, on_ready: Callable[[Service, str], None] | None = None
+    module: Module,
+    settings: Settings,
+    logbook: Logbook,
+    *,
+    on_ready: OnReady | None = None,
+    load_anew: LoadAnew | None = None,
 ) -> int:
     """Serve ``module`` until SIGINT or SIGTERM; returns the exit code. Raises ``Refusal`` when it will not start.
 
-    ``on_ready(service, address)`` is called with ``host:port`` once calls are accepted.
+    ``on_ready(service, address)`` is called with ``host:port`` once calls are accepted. ``load_anew`` loads the module
+    as its files are now: a SIGHUP, or whoever may ask for it, then has it put in place of the running one.
     """
     listening = _bind(settings.listen)
     address = _shown(listening)
     try:
-        service = Service(module, settings, logbook, SignalGuard())
+        service = Service(module, settings, logbook, SignalGuard(), load_anew)
         await service.start()
     except BaseException:
         listening.close()
@@ -104,14 +112,14 @@ async def serve(
         logging.getLogger().removeHandler(handler)
 
 
-async def _serve(
-    service: Service, listening: socket.socket, address: str, on_ready: Callable[[Service, str], None] | None
-) -> int:
+async def _serve(service: Service, listening: socket.socket, address: str, on_ready: OnReady | None) -> int:
     server = _uvicorn(service)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    reloads: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(loop.create_task(_reload(service, reloads))))
     running = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started and not running.done():
         await asyncio.sleep(0.005)
@@ -127,12 +135,22 @@ async def _serve(
     return LOST if service.lost.is_set() else STOPPED
 
 
+async def _reload(service: Service, running: set[asyncio.Task[None]]) -> None:
+    """Load the module anew because a signal asked for it; what goes wrong is in the log."""
+    try:
+        with contextlib.suppress(ReactorError):
+            await service.reload()
+    finally:
+        running.discard(asyncio.current_task())
+
+
 def _uvicorn(service: Service) -> _Uvicorn:
     def connection(config: Any, server_state: Any, app_state: Any) -> Connection:
         return Connection(service, server_state.connections)
 
     config = uvicorn.Config(
-        application(service),
+        # The routes of reports that a reload brings come with the next start.
+        application(service, [r.route for r in service.host.engine.program.reports.values() if r.route]),
         ws=functools.partial(connection),  # type: ignore[arg-type]
         http=HttpConnection,
         lifespan="off",
@@ -148,7 +166,12 @@ def _uvicorn(service: Service) -> _Uvicorn:
 
 
 def run(
-    module: Module, settings: Settings, logbook: Logbook, *, on_ready: Callable[[Service, str], None] | None = None
+    module: Module,
+    settings: Settings,
+    logbook: Logbook,
+    *,
+    on_ready: OnReady | None = None,
+    load_anew: LoadAnew | None = None,
 ) -> int:
     """``serve`` on an event loop of its own, uvloop where there is one."""
     try:
@@ -158,4 +181,4 @@ def run(
     except ImportError:
         runner = asyncio.Runner()
     with runner:
-        return runner.run(serve(module, settings, logbook, on_ready=on_ready))
+        return runner.run(serve(module, settings, logbook, on_ready=on_ready, load_anew=load_anew))

@@ -37,6 +37,15 @@ def too_large(cap: str, limit: int, what: str) -> SenderError:
     return SenderError("sql_too_large", what, cap=cap, limit=limit)
 
 
+def out_of_memory(memory_bytes: int) -> SenderError:
+    """The query needs more working memory than the reader has."""
+    return too_large(
+        "memory_bytes",
+        memory_bytes,
+        f"The query needs more working memory than {memory_bytes} bytes, the cap; sort, group or join fewer rows.",
+    )
+
+
 def unavailable(reason: object) -> Fault:
     """The projection cannot be read at the moment."""
     return Fault("sql_unavailable", f"The SQL reader cannot read the tables at the moment: {reason}.")

@@ -14,12 +14,15 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import msgspec
 
 from reactor.errors import Fault, ReactorError, SenderError
 from reactor.sql import failures
 from reactor.sql.fence import Fence
 from reactor.sql.formats import Encoder, encoder
-from reactor.sql.messages import SqlCaps, SqlRequest, SqlResult, SqlTables
+from reactor.sql.messages import ReportRequest, SqlCaps, SqlRequest, SqlResult, SqlTables, Statement
 from reactor.sql.statement import bound_values, checked_statement
 
 # A workflow state of 1 MiB and some JSON around it. instr() and replace() of two values of n bytes take n²/4
@@ -104,6 +107,48 @@ class Guard:
         self._check_bytes(len(content), request.caps)
         return SqlResult(content, rows_to.content_type, count, elapsed_us)
 
+    def report(self, request: ReportRequest) -> SqlResult:
+        """The rows of a report's statements over the newest committed state, as msgpack.
+
+        The statements are a module's own, so there is no fence; deadline and caps are those of any query. Raises as
+        ``run`` does, and the refusal of a statement that found too much.
+        """
+        started = self._clock()
+        deadline = started + request.caps.deadline_s
+
+        def late() -> bool:
+            return self._clock() > deadline
+
+        results: list[list[tuple[Any, ...]]] = []
+        with self._reading(), self._limited(late):
+            for statement in request.statements:
+                try:
+                    results.append(self._rows(statement, request.caps))
+                except (sqlite3.Error, sqlite3.Warning, MemoryError, OverflowError) as error:
+                    raise self._report_failed(error, statement, request.caps) from None
+        content = msgspec.msgpack.encode(results)
+        self._check_bytes(len(content), request.caps)
+        return SqlResult(content, "application/msgpack", sum(map(len, results)), round((self._clock() - started) * 1e6))
+
+    def _rows(self, statement: Statement, caps: SqlCaps) -> list[tuple[Any, ...]]:
+        rows = self._connection.execute(statement.sql, statement.params).fetchmany(caps.rows + 1)
+        if len(rows) > caps.rows:
+            raise failures.too_large("rows", caps.rows, f"The report has more than {caps.rows} rows, the cap.")
+        if statement.most is not None and rows and rows[0][0] > statement.most:
+            told = dict(statement.refusal)
+            raise SenderError(told.pop("code"), told.pop("message"), **told)
+        return rows
+
+    def _report_failed(self, error: Exception, statement: Statement, caps: SqlCaps) -> ReactorError:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code == sqlite3.SQLITE_INTERRUPT:
+            return failures.deadline_error(caps.deadline_s)
+        if isinstance(error, MemoryError) or code == sqlite3.SQLITE_NOMEM:
+            return failures.out_of_memory(self._memory_bytes)
+        if isinstance(error, sqlite3.Error) and failures.is_store_error(error):
+            return failures.unavailable(error)
+        return Fault("internal", f"a statement of the report failed: {error}")
+
     def _fence(self, owner: bool, late: Callable[[], bool]) -> Fence:
         # Also the first read of the transaction: from here on it sees one state.
         schema = "SELECT lower(name) FROM sqlite_master UNION ALL SELECT lower(name) FROM sqlite_temp_master"
@@ -130,15 +175,23 @@ class Guard:
     @contextmanager
     def _fenced(self, fence: Fence, late: Callable[[], bool]) -> Iterator[None]:
         connection = self._connection
+        with self._limited(late):
+            connection.set_authorizer(fence)
+            try:
+                yield
+            finally:
+                connection.set_authorizer(None)
+
+    @contextmanager
+    def _limited(self, late: Callable[[], bool]) -> Iterator[None]:
+        connection = self._connection
         (query_only,) = connection.execute("PRAGMA query_only").fetchone()
         connection.execute("PRAGMA query_only = ON")
         before = {limit: connection.setlimit(limit, value) for limit, value in _SQLITE_LIMITS.items()}
         connection.set_progress_handler(late, _STEPS_PER_LOOK)
-        connection.set_authorizer(fence)
         try:
             yield
         finally:
-            connection.set_authorizer(None)
             connection.set_progress_handler(None, 0)
             for limit, value in before.items():
                 connection.setlimit(limit, value)
@@ -182,12 +235,7 @@ class Guard:
         if fence.refused or code == sqlite3.SQLITE_AUTH:
             return SenderError("sql_forbidden", fence.refused or f"SQLite refused: {error}.")
         if isinstance(error, MemoryError) or code == sqlite3.SQLITE_NOMEM:
-            return failures.too_large(
-                "memory_bytes",
-                self._memory_bytes,
-                f"The query needs more working memory than {self._memory_bytes} bytes, the cap; sort, group or join "
-                "fewer rows.",
-            )
+            return failures.out_of_memory(self._memory_bytes)
         if code == sqlite3.SQLITE_TOOBIG:
             return failures.too_large(
                 "value_bytes",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from reactor.errors import ReactorError
 from reactor.sql import failures
 from reactor.sql.guard import Clock, Guard, is_broken
-from reactor.sql.messages import SqlRequest, SqlResult, SqlTables
+from reactor.sql.messages import ReportRequest, SqlRequest, SqlResult, SqlTables
 
 
 class InlineSql:
@@ -32,12 +32,12 @@ class InlineSql:
         self._clock = clock
         self._guard: Guard | None = None
 
-    def run(self, request: SqlRequest) -> SqlResult:
-        """The result; raises what ``Guard.run`` raises."""
+    def run(self, request: SqlRequest | ReportRequest) -> SqlResult:
+        """The result; raises what ``Guard.run`` and ``Guard.report`` raise."""
         try:
             if self._guard is None:
                 self._guard = Guard(self._connect(), self._tables, clock=self._clock)
-            return self._guard.run(request)
+            return self._guard.report(request) if isinstance(request, ReportRequest) else self._guard.run(request)
         except sqlite3.Error as error:
             raise failures.unavailable(error) from None
         except ReactorError as error:
@@ -45,6 +45,6 @@ class InlineSql:
                 self._guard = None
             raise
 
-    async def query(self, request: SqlRequest) -> SqlResult:
+    async def query(self, request: SqlRequest | ReportRequest) -> SqlResult:
         """``run``, in the shape of ``SqlReader.query``; it does not wait, so it holds up the caller's loop."""
         return self.run(request)

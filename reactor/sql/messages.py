@@ -42,7 +42,7 @@ class SqlCaps(msgspec.Struct, frozen=True):
 DEFAULT_CAPS = SqlCaps.of(DEFAULT_LIMITS)
 
 
-class SqlRequest(msgspec.Struct, frozen=True):
+class SqlRequest(msgspec.Struct, frozen=True, tag="sql"):
     """One statement to run.
 
     ``params`` are JSON scalars, a list for ``?`` and a dict for ``:name``. ``owner`` opens the private
@@ -53,6 +53,26 @@ class SqlRequest(msgspec.Struct, frozen=True):
     params: Params = msgspec.field(default_factory=list)
     owner: bool = False
     format: str = "json"
+    caps: SqlCaps = DEFAULT_CAPS
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """One statement of a report, written by a module and not by a client: no fence, the same deadline.
+
+    With ``most``: if the first value it finds is larger, the report ends with the error ``refusal`` (its JSON form),
+    and the statements after it do not run.
+    """
+
+    sql: str
+    params: list[Any] = msgspec.field(default_factory=list)
+    most: int | None = None
+    refusal: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
+    """The statements of a report, to be run over one state of the tables. The result is msgpack: their rows."""
+
+    statements: tuple[Statement, ...]
     caps: SqlCaps = DEFAULT_CAPS
 
 
@@ -93,7 +113,7 @@ class Asked(msgspec.Struct, frozen=True):
     """A request on its way; ``number`` comes back with the answer."""
 
     number: int
-    request: SqlRequest
+    request: SqlRequest | ReportRequest
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -15,7 +15,17 @@ import msgspec
 from reactor.errors import Fault, ReactorError
 from reactor.limits import DEFAULT_LIMITS, Limits
 from reactor.sql import failures
-from reactor.sql.messages import LENGTH, Answered, Asked, ReaderSetup, SqlRequest, SqlResult, SqlTables, frame
+from reactor.sql.messages import (
+    LENGTH,
+    Answered,
+    Asked,
+    ReaderSetup,
+    ReportRequest,
+    SqlRequest,
+    SqlResult,
+    SqlTables,
+    frame,
+)
 from reactor.sql.statement import bound_values, checked_statement
 
 log = logging.getLogger("reactor.sql")
@@ -68,7 +78,7 @@ class _Link:
             raise
         return link
 
-    async def ask(self, request: SqlRequest, head_within_s: float) -> SqlResult:
+    async def ask(self, request: SqlRequest | ReportRequest, head_within_s: float) -> SqlResult:
         """The answer. ``TimeoutError``: not in time, ``_Gone``: the process ended; the link is then useless."""
         self._number += 1
         self._write.write(frame(Asked(self._number, request)))
@@ -161,16 +171,17 @@ class SqlReader:
         async with self._turn:
             await self._linked()
 
-    async def query(self, request: SqlRequest) -> SqlResult:
-        """The result of one statement; it sees every commit that the projection holds when it runs.
+    async def query(self, request: SqlRequest | ReportRequest) -> SqlResult:
+        """The result of one statement, or of a report's; it sees every commit that the projection holds when it runs.
 
         Raises ``SenderError``: ``bad_sql``, ``sql_forbidden``, ``sql_deadline``, ``sql_too_large``; ``Fault``:
         ``overloaded`` when too many wait, ``sql_unavailable`` when the process died or cannot read,
         ``stopping`` after ``close``. A caller that is cancelled while waiting leaves the queue; a query that
         already runs goes on to its own end, at the latest its deadline.
         """
-        checked_statement(request.sql, request.caps)
-        request = msgspec.structs.replace(request, params=bound_values(request.params))
+        if isinstance(request, SqlRequest):
+            checked_statement(request.sql, request.caps)
+            request = msgspec.structs.replace(request, params=bound_values(request.params))
         if self._waiting >= self._waiting_max:
             raise Fault("overloaded", f"{self._waiting} SQL queries are waiting already; try again later.")
         self._waiting += 1
@@ -189,7 +200,7 @@ class SqlReader:
         if not task.cancelled():
             task.exception()  # seen, also when the caller has gone
 
-    async def _run(self, request: SqlRequest) -> SqlResult:
+    async def _run(self, request: SqlRequest | ReportRequest) -> SqlResult:
         link = await self._linked()
         try:
             return await link.ask(request, request.caps.deadline_s + self._grace_s)
@@ -233,6 +244,12 @@ class SqlReader:
     def _stopping(self) -> None:
         if self._closed:
             raise Fault("stopping", "The reactor is stopping.")
+
+    async def drain(self) -> None:
+        """End the process once every query that runs or waits is answered; to be asked nothing more."""
+        while self._waiting or self._running:
+            await asyncio.wait(set(self._running)) if self._running else await asyncio.sleep(0)
+        await self.close()
 
     async def close(self) -> None:
         """End the process. Queries that wait or run raise ``stopping``. May be called again."""

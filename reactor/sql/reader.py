@@ -22,7 +22,7 @@ import msgspec
 from reactor.errors import ReactorError
 from reactor.sql import failures
 from reactor.sql.guard import Guard, is_broken
-from reactor.sql.messages import Answered, Asked, ReaderSetup, SqlRequest, SqlResult, frame, receive
+from reactor.sql.messages import Answered, Asked, ReaderSetup, ReportRequest, SqlRequest, SqlResult, frame, receive
 
 # Beyond SQLite's own heap limit: Python, the encoded result, and what malloc wastes.
 _PROCESS_BYTES = 1 << 30
@@ -43,10 +43,11 @@ class Reader:
         self._guard: Guard | None = None
         self._file: tuple[int, int] | None = None
 
-    def run(self, request: SqlRequest) -> SqlResult:
+    def run(self, request: SqlRequest | ReportRequest) -> SqlResult:
         """The result; every failure is a ``ReactorError``."""
         try:
-            return self._opened().run(request)
+            guard = self._opened()
+            return guard.report(request) if isinstance(request, ReportRequest) else guard.run(request)
         except sqlite3.Error as error:
             self.close()
             raise failures.unavailable(error) from None

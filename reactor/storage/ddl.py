@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlite_utils
 
-from reactor.columns import Column, sql_converter
-from reactor.schema import TableSchema, stored_default
+from reactor.columns import Column, log_value, memory_value, sql_converter
+from reactor.schema import Fill, TableSchema, fill, fills_needed, stored_default
 from reactor.storage.connection import Connection
 from reactor.storage.log import StoredSchema
 
@@ -112,14 +112,36 @@ def default_since(history: Mapping[int, StoredSchema], schema_no: int, number: i
     raise KeyError(column)
 
 
-def row_upgrade(history: Mapping[int, StoredSchema], schema_no: int, target_no: int, number: int) -> Upgrade | None:
-    """A function from rows (log form) of version ``schema_no`` to version ``target_no``; None if equal."""
-    before = history[schema_no].tables[number].column_names
-    after = history[target_no].tables[number].column_names
-    if before == after:
+def row_upgrade(
+    history: Mapping[int, StoredSchema],
+    schema_no: int,
+    target_no: int,
+    number: int,
+    filled: Mapping[str, Fill] | None = None,
+) -> Upgrade | None:
+    """A function from rows (log form) of version ``schema_no`` to version ``target_no``; None if equal.
+
+    ``filled`` computes the columns that have no default.
+    """
+    old, new = history[schema_no].tables[number], history[target_no].tables[number]
+    before, after = old.column_names, new.column_names
+    fills = fills_needed(old, new, filled or {})
+    if before == after and not fills:
         return None
     picks = [
         (before.index(name), None) if name in before else (-1, default_since(history, schema_no, number, name))
         for name in after
     ]
-    return lambda row: [row[place] if place >= 0 else default for place, default in picks]
+
+    def pick(row: list[Any]) -> list[Any]:
+        return [row[place] if place >= 0 else default for place, default in picks]
+
+    return (lambda row: filled_row(new, pick(row), fills)) if fills else pick
+
+
+def filled_row(schema: TableSchema, row: list[Any], fills: Mapping[str, Fill]) -> list[Any]:
+    """The row (log form) with what ``fills`` compute; see ``reactor.schema.fill``."""
+    values = [memory_value(c.type, v) for c, v in zip(schema.columns, row, strict=True)]
+    for name, value in fill(schema, values, fills):
+        row[schema.column_names.index(name)] = log_value(schema.column(name).type, value)
+    return row

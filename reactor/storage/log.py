@@ -156,6 +156,12 @@ class Log:
             self.connection.execute("INSERT INTO schema_version VALUES (?, ?, ?)", row)
         self.schemas[schema.schema_no] = schema
 
+    def drop_schema(self) -> None:
+        """Forget the newest schema version, under which nothing was written yet."""
+        with self._durable_transaction():
+            self.connection.execute("DELETE FROM schema_version WHERE schema_no = ?", (self.schema_no,))
+        del self.schemas[self.schema_no]
+
     # -- writing -----------------------------------------------------------------------------
 
     def append(self, groups: Sequence[Group]) -> None:

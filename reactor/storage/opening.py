@@ -27,11 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from reactor.columns import memory_value
+from reactor.derived import DerivedIndex
 from reactor.errors import Refusal, invariant
 from reactor.limits import DEFAULT_LIMITS, Limits
-from reactor.schema import TableSchema, additions
+from reactor.schema import Fill, TableSchema, additions
 from reactor.storage.api import Alive, Durability
 from reactor.storage.connection import OS_DISK, Disk, DiskError
+from reactor.storage.indexing import adopt_indexes
 from reactor.storage.log import Log, StoredSchema
 from reactor.storage.projection import Projection, damaged_projection, decode_commits
 from reactor.storage.records import Record
@@ -52,7 +54,7 @@ class Opened:
     ``last_seq``, and it ends before the first record that cannot be read. ``clean``: whether the last stop
     was orderly. ``fresh``: whether there was no store before. ``warnings``: what the operator should know.
     ``alive``: the last heartbeat. ``last_at_us``: the time of the newest commit. ``numbers``: table name -> its
-    number in the log.
+    number in the log. ``trusted``: the derived indexes that cover every row.
     """
 
     log: Log
@@ -65,6 +67,7 @@ class Opened:
     recent: Recent
     warnings: list[str]
     schemas: tuple[TableSchema, ...]
+    trusted: frozenset[DerivedIndex] = frozenset()
 
     def __post_init__(self) -> None:
         # As they were found: the log and the projection go on.
@@ -95,6 +98,7 @@ def open_store(
     durability: Durability = "full",
     limits: Limits = DEFAULT_LIMITS,
     disk: Disk = OS_DISK,
+    indexes: Sequence[DerivedIndex] = (),
 ) -> Opened:
     """Recover the store in ``directory`` (None: a new one in memory) for the declared ``schemas``.
 
@@ -111,7 +115,10 @@ def open_store(
         additions(stored, {schema.name: schema for schema in schemas})
         projection = _usable_projection(Paths(directory), log, disk, warnings)
         _settle_history(log, projection, clean, new_history_id, warnings)
-        _take_over(log, projection, numbered(log.schema, schemas), now_us)
+        filled = {schema.name: schema.filled for schema in schemas if schema.filled}
+        _take_over(log, projection, numbered(log.schema, schemas), filled, now_us)
+        # Before the fold: what it brings is then in the indexes, too.
+        trusted = adopt_indexes(projection.connection, indexes, schemas, now_us)
         _fold(log, projection)
         recent = read_recent(log, schemas, limits.resume_changes_max, warnings)
         log.set_meta(clean=0, durability=durability)
@@ -120,7 +127,7 @@ def open_store(
         if isinstance(error, DiskError):
             raise _refusal(error, "the store") from error
         raise
-    return Opened(log, projection, directory, disk, durability, clean, fresh, recent, warnings, tuple(schemas))
+    return Opened(log, projection, directory, disk, durability, clean, fresh, recent, warnings, tuple(schemas), trusted)
 
 
 def _close(log: Log, projection: Projection | None) -> None:
@@ -241,11 +248,24 @@ def numbered(before: StoredSchema, schemas: Sequence[TableSchema]) -> StoredSche
     return StoredSchema(before.schema_no + 1, {numbers[schema.name]: schema for schema in schemas})
 
 
-def _take_over(log: Log, projection: Projection, declared: StoredSchema, now_us: int) -> None:
+def _take_over(
+    log: Log,
+    projection: Projection,
+    declared: StoredSchema,
+    filled: Mapping[str, Mapping[str, Fill]],
+    now_us: int,
+) -> None:
     """Make ``declared`` the schema of the log and the projection, unless it is already."""
-    if not log.schemas or log.schema.to_json() != declared.to_json():
+    taken = not log.schemas or log.schema.to_json() != declared.to_json()
+    if taken:
         log.add_schema(declared, now_us)
-    projection.adopt(log.schemas, log.schema_no, history_id=log.meta["history_id"])
+    try:
+        projection.adopt(log.schemas, log.schema_no, filled, history_id=log.meta["history_id"])
+    except Refusal:
+        # A value could not be computed. The tables are as they were; so the log has to be, for the old module.
+        if taken:
+            log.drop_schema()
+        raise
 
 
 def _fold(log: Log, projection: Projection) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from reactor.columns import Check, memory_converter, sql_converter
+from reactor.columns import Check, log_value, memory_converter, sql_converter
 from reactor.errors import Refusal
-from reactor.schema import TableSchema
+from reactor.schema import Fill, TableSchema, fill, fills_needed
 from reactor.storage.api import Alive
 from reactor.storage.connection import Connection, DiskError, Rows, checkpoint, configure, transaction
 from reactor.storage.ddl import (
@@ -35,6 +35,7 @@ from reactor.storage.ddl import (
 from reactor.storage.log import StoredSchema
 
 _CACHE_KIB = 65_536
+_FILL_ROWS = 10_000
 _META = "CREATE TABLE IF NOT EXISTS reactor_meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID"
 _SET_META = "INSERT INTO reactor_meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
@@ -88,6 +89,7 @@ class Projection:
         self._history: Mapping[int, StoredSchema] = {}
         self._plans: dict[int, _Plan] = {}
         self._shapes: dict[tuple[int, int], tuple[int, Upgrade | None]] = {}
+        self._filled: Mapping[str, Mapping[str, Fill]] = {}
         self._wal_rows = 0
 
     @property
@@ -107,12 +109,22 @@ class Projection:
 
     # -- declarations ------------------------------------------------------------------------
 
-    def adopt(self, history: Mapping[int, StoredSchema], schema_no: int, **meta: Any) -> None:
-        """Bring the SQL tables to version ``schema_no`` of ``history``, with ``meta``, in one transaction."""
+    def adopt(
+        self,
+        history: Mapping[int, StoredSchema],
+        schema_no: int,
+        filled: Mapping[str, Mapping[str, Fill]] | None = None,
+        **meta: Any,
+    ) -> None:
+        """Bring the SQL tables to version ``schema_no`` of ``history``, with ``meta``, in one transaction.
+
+        ``filled``: table name -> the columns whose values for older rows are computed.
+        """
         before: int = self.meta.get("schema_no", 0)
         self.schema, self._history = history[schema_no], history
         self._plans = {number: _plan(schema) for number, schema in self.schema.tables.items()}
         self._shapes.clear()
+        self._filled = filled or {}
         values = {"schema_no": schema_no, "schema": self.schema.to_json(), **meta}
         if all(self.meta.get(name) == value for name, value in values.items()):
             return
@@ -120,6 +132,9 @@ class Projection:
             for number, schema in self.schema.tables.items():
                 for statement in self._statements(number, schema, before):
                     self.connection.execute(statement)
+                stored = history[before].tables.get(number) if before in history else None
+                if stored is not None:
+                    self._fill(schema, fills_needed(stored, schema, self._filled.get(schema.name, {})))
             self.connection.executemany(_SET_META, values.items())
         self.meta.update(values)
         self._wal_rows += 1
@@ -131,6 +146,27 @@ class Projection:
         return alter_statements(
             self.connection, schema, lambda column: default_since(self._history, before, number, column.name)
         )
+
+    def _fill(self, schema: TableSchema, fills: Mapping[str, Fill]) -> None:
+        """Compute columns of the rows that are there, a page at a time."""
+        if not fills:
+            return
+        key, table = quoted(schema.primary_key), quoted(schema.name)
+        select = f"SELECT {', '.join(map(quoted, schema.column_names))} FROM {table}"
+        convert = {name: sql_converter(schema.column(name).type) or _same for name in fills}
+        converters = [memory_converter(c.type) for c in schema.columns]
+        page = self.connection.execute(f"{select} ORDER BY {key} LIMIT {_FILL_ROWS}")
+        while page:
+            for raw, values in zip(page, _converted(page, converters), strict=True):
+                found = fill(schema, values, fills)
+                if found:
+                    changes = ", ".join(f"{quoted(name)} = ?" for name, _ in found)
+                    new = [convert[name](log_value(schema.column(name).type, value)) for name, value in found]
+                    self.connection.execute(
+                        f"UPDATE {table} SET {changes} WHERE {key} = ?", (*new, raw[schema.key_position])
+                    )
+            last = page[-1][schema.key_position]
+            page = self.connection.execute(f"{select} WHERE {key} > ? ORDER BY {key} LIMIT {_FILL_ROWS}", (last,))
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -159,7 +195,8 @@ class Projection:
             found = self._shapes.get((schema_no, number))
             if found is None:
                 position = self._history[schema_no].tables[number].key_position
-                upgrade = row_upgrade(self._history, schema_no, self.schema.schema_no, number)
+                filled = self._filled.get(self.schema.tables[number].name)
+                upgrade = row_upgrade(self._history, schema_no, self.schema.schema_no, number, filled)
                 found = self._shapes[schema_no, number] = (position, upgrade)
             return found
 
@@ -219,6 +256,10 @@ class Projection:
             if error.kind != "damaged":
                 raise
             raise damaged_projection(f"table {schema.name}: {error.message}") from error
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _converted(batch: Rows, converters: list[Check | None]) -> Iterator[tuple[Any, ...]]:

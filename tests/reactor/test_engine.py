@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from typing import Any
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 
 from reactor import Context, Fault, Module, ReactorError, SenderError, Table, primary_key
 from reactor.columns import I256, Json, Timestamp
-from reactor.engine import encode_result
 from reactor.limits import DEFAULT_LIMITS
 from reactor.messages import SYSTEM, Batch, Call, Caller, Deltas, Inspect, Reply, Task
+from reactor.results import encode_result
 from reactor.testing import OWNER, Rig
 from tests.reactor.fakes import STRANGER, Desk, FakeGuard, game
 
@@ -125,6 +126,10 @@ class _Unprintable(Exception):
         raise RuntimeError("even this")
 
 
+class _Base(BaseException):
+    """As libraries raise to get past ``except Exception``."""
+
+
 _HOSTILE: dict[str, Any] = {
     "unprintable": _Unprintable,
     "surrogates": lambda: ValueError("\ud800"),
@@ -132,6 +137,8 @@ _HOSTILE: dict[str, Any] = {
     "no json": lambda: SenderError("sender_error", "x", detail={1: object()}),
     "exit": lambda: SystemExit(3),
     "generator exit": GeneratorExit,
+    "cancelled": asyncio.CancelledError,
+    "base": _Base,
     "memory": MemoryError,
     "unknown code": lambda: SenderError("my_own_code", "x"),
 }

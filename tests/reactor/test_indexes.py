@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.errors import InvariantError
-from reactor.indexes import HashIndex, OrderedIndex, UniqueIndex, build
+from reactor.indexes import LARGE, BitSet, HashIndex, OrderedIndex, UniqueIndex, build
 
 
 class Row(NamedTuple):
@@ -109,3 +109,34 @@ def test_what_is_built() -> None:
         assert type(made) is kind
     with pytest.raises(InvariantError):
         build(("a",), ordered=True, unique=True)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-600, 1_200)), max_size=300))
+def test_a_set_of_bits_is_a_set(steps: list[tuple[bool, int]]) -> None:
+    """Numbers entered twice, taken out twice, negative, and whole words of them."""
+    bits, plain = BitSet(range(256, 512)), set(range(256, 512))
+    for adds, key in steps:
+        (bits.add if adds else bits.discard)(key)
+        (plain.add if adds else plain.discard)(key)
+    assert len(bits) == len(plain)
+    assert sorted(bits) == sorted(plain)
+
+
+def test_a_crowded_value_costs_bits() -> None:
+    """REQ-21: what a million rows share is not a million entries; all is found as before, and it empties again."""
+    index = HashIndex(("zone",))
+    rows = [Row(key, 7, 1) for key in range(1, 2 * LARGE)]
+    for row in rows:
+        index.add(row, row.key)
+    assert isinstance(index.many[7], BitSet)
+    assert sorted(index.find(7)) == [row.key for row in rows]
+    assert index.count(7) == len(rows)
+    assert len(list(index.items())) == len(rows)
+    for row in rows[1:]:
+        index.remove(row, row.key)
+    assert list(index.find(7)) == [1]
+    assert not index.many
+    words = HashIndex(("zone",))
+    for key in range(2 * LARGE):
+        words.add(Row(str(key), 7, 1), str(key))  # type: ignore[arg-type]
+    assert words.count(7) == 2 * LARGE

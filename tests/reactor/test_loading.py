@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reactor import loading
 from reactor.errors import Refusal
-from reactor.loading import load_module
+from reactor.loading import load_anew, load_module
 
 HEAD = "from reactor import Context, Module, primary_key\n"
 
@@ -186,3 +187,38 @@ def test_a_failed_load_can_be_mended(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in refused(directory).message
     (directory / "rules.py").write_text("NAME = 'mended'\n")
     assert load_module(directory).name == "mended"
+
+
+# -- loading anew ----------------------------------------------------------------------------------
+
+
+def test_loading_anew_takes_the_files_as_they_are(tmp_path: Path) -> None:
+    """REQ-12: also when the file was written again within the second, with the same length; classes are new ones."""
+    text = HEAD + "from rules import NAME\nfrom .deep import more\nmodule = Module(NAME + more.MORE)\n"
+    directory = written(tmp_path, module=text, rules="NAME = 'a0'\n")
+    written(tmp_path / "deep", more="MORE = 'b0'\n")
+    assert load_module(directory).name == "a0b0"
+    for number in range(1, 10):
+        (directory / "rules.py").write_text(f"NAME = 'a{number}'\n")
+        (directory / "deep" / "more.py").write_text(f"MORE = 'b{number}'\n")
+        module, _ = load_anew(directory)
+        assert module.name == f"a{number}b{number}"
+    assert not list(directory.rglob("__pycache__"))
+
+
+def test_what_was_loaded_before_can_be_put_back(tmp_path: Path) -> None:
+    """A09: code of the version that goes on imports its own files later, not those of the one that was refused."""
+    text = HEAD + "import rules\nmodule = Module(rules.NAME)\ndef late():\n    import rules\n    return rules.NAME\n"
+    directory = written(tmp_path, module=text + "module.late = late\n", rules="NAME = 'old'\n")
+    old: Any = load_module(directory)
+    (directory / "rules.py").write_text("NAME = 'new'\n")
+    new, put_back = load_anew(directory)
+    assert new.name == "new"
+    put_back()
+    assert old.late() == "old"
+    (directory / "module.py").write_text("import rules\nraise RuntimeError\n")
+    with pytest.raises(Refusal):
+        load_anew(directory)
+    assert old.late() == "old"
+    other = written(tmp_path / "other", module=HEAD + "module = Module('other')\n")
+    assert load_module(other).name == "other"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.columns import TYPES, Column, enum_type
-from reactor.rowbuilder import compile_builder
+from reactor.columns import TYPES, Column, Timestamp, enum_type
+from reactor.rowbuilder import compile_builder, sharing
 from reactor.schema import TableSchema, declare_table, primary_key, row_class
 
 
@@ -75,3 +75,20 @@ def test_missing_and_unknown_columns() -> None:
         build()
     with pytest.raises(TypeError):
         build(hp=1, nope=2)
+
+
+def test_equal_numbers_of_several_tables_are_one_object() -> None:
+    """REQ-21: an id and what refers to it, read from storage apart; never a time, which hardly repeats."""
+    numbers: dict[int, int] = {}
+    schema = declare_table(_Referring, name="referring")
+    first = next(iter(sharing(schema, [(int("1000"), int("7000"), int("9000"))], numbers)))
+    second = next(iter(sharing(schema, [(int("1001"), int("1000"), int("9000"))], numbers)))
+    assert first[0] is second[1]
+    assert first[2] is not second[2]
+    assert sorted(numbers) == [1000, 1001, 7000]
+
+
+class _Referring:
+    id: int = primary_key()
+    other: int | None
+    at: Timestamp
