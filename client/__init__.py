@@ -26,6 +26,7 @@ from client.messages import SqlResult
 from client.mirror import Mirror, TableMirror
 from client.progress import ClockEstimate, clock_value_us, elapsed_share, remaining_us
 from client.rows import Row
+from client.worker import Fatal, Hand, Retry, Task, Worker
 
 __all__ = [
     "Backoff",
@@ -39,9 +40,12 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionLost",
     "ConstraintFailed",
+    "Fatal",
     "Forbidden",
+    "Hand",
     "Mirror",
     "ProtocolViolation",
+    "Retry",
     "Row",
     "SenderMistake",
     "ServerFault",
@@ -50,8 +54,10 @@ __all__ = [
     "State",
     "StateChange",
     "TableMirror",
+    "Task",
     "Unavailable",
     "Unknown",
+    "Worker",
     "clock_value_us",
     "elapsed_share",
     "remaining_us",

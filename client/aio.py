@@ -36,6 +36,7 @@ from client.errors import ConnectFailed, ConnectionClosed, ProtocolViolation
 from client.face import Face, RowCallbacks, ServerTime, SetBase, State
 from client.listeners import ErrorHook, RowCallback, UpdateCallback
 from client.messages import Arguments, SqlResult
+from client.worker import Task, Worker
 
 _GREETING_S = 10.0
 _FLUSH_S = 2.0
@@ -176,6 +177,19 @@ class Connection(Face[SubscriptionSet]):
         live_set._connection = self
         await self._ask(lambda: live_set._set_id, live_set=live_set)
         return live_set
+
+    async def work(
+        self, queue: str, handler: Callable[[Task], Awaitable[Any]], *, slots: int = 1, lease_s: float = 30.0
+    ) -> Worker:
+        """Take tasks of a queue, up to ``slots`` at once, and do each with ``await handler(task)``.
+
+        Returns when the server knows the worker, which then runs until ``stop()``. Each task is held for ``lease_s``
+        at a time, renewed at every third of it; it is redelivered that long after this process was lost. See
+        ``client.worker`` for what a handler may return and raise. Raises ``CallFailed`` if the server wants no worker.
+        """
+        worker = Worker(self, queue, handler, slots=slots, lease_s=lease_s, sleep=self._sleep)
+        await worker.start()
+        return worker
 
     async def _end(self, set_id: int) -> None:
         await self._ask(lambda: self._core.unsubscribe(set_id))

@@ -39,6 +39,7 @@ from client.face import Commit, Face, RowCallbacks, ServerTime, SetBase, State
 from client.listeners import ErrorHook, RowCallback, UpdateCallback
 from client.messages import Arguments, SqlResult
 from client.mirror import Applied
+from client.worker import Hand, PlainWorker
 
 _GREETING_S = 10.0
 
@@ -222,6 +223,23 @@ class Connection(Face[SubscriptionSet]):
                 if not self._step(self._local_us()):
                     break
         return self._commits - before
+
+    def work(
+        self,
+        queue: str,
+        handler: Callable[[Hand], Any],
+        *,
+        lease_s: float = 30.0,
+        until: Callable[[], bool] = lambda: False,
+        timeout_s: float | None = None,
+    ) -> int:
+        """Take tasks of a queue, one after another, and do each with ``handler(hand)``; returns how many were done.
+
+        Goes on until ``until()``, asked between tasks, or for ``timeout_s``. A handler that takes longer than
+        ``lease_s`` calls ``hand.beat()`` now and then: nothing else renews the lease meanwhile. See ``client.worker``.
+        """
+        worker = PlainWorker(self, queue, handler, lease_s=lease_s, sleep=self._sleep, local_us=self._local_us)
+        return worker.run(until, timeout_s)
 
     def _end(self, set_id: int) -> None:
         self._answer_to(lambda: self._core.unsubscribe(set_id))

@@ -13,7 +13,20 @@ from typing import Any
 
 import pytest
 
-from examples import blocking_script, counter, idempotent, live, ordered, own_workflow, presence, schedule
+from examples import (
+    blocking_script,
+    counter,
+    ferry,
+    idempotent,
+    live,
+    market_day,
+    ordered,
+    own_workflow,
+    presence,
+    samples,
+    schedule,
+    worker,
+)
 from reactor import seconds
 from reactor.loading import load_module
 from reactor.module import Module
@@ -23,7 +36,7 @@ from tests.wire.serving import ROOT, Server, reactor
 FOLDER = ROOT / "examples"
 FILES = sorted(path for path in FOLDER.glob("*.py") if path.name != "__init__.py")
 MODULES = [path for path in FILES if path.stem != "blocking_script"]
-SCRIPTS = ("counter", "idempotent", "ordered", "own_workflow", "presence", "schedule")
+SCRIPTS = ("counter", "ferry", "idempotent", "market_day", "ordered", "own_workflow", "presence", "schedule", "worker")
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -108,6 +121,29 @@ def test_schedule_is_out_of_reach_of_clients() -> None:
         assert rig.rows("ring") == []
 
 
+def test_the_ferry_takes_one_party_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """REQ-7, B41, D101: in the order they came, nobody twice, and not those who would not wait any longer."""
+    ferry.main()
+    assert said(capsys) == [
+        "elves    started  as crossing-1",
+        "dwarves  queued   as crossing-2",
+        "dwarves  existing as crossing-2",
+        "hobbits  queued   as crossing-3",
+        "crossing-1 Completed after 2 min",
+        "crossing-2 Completed after 4 min",
+        "crossing-3 TimedOut  after 3 min",
+    ]
+
+
+def test_market_day_minds_the_change_of_the_clocks(capsys: pytest.CaptureFixture[str]) -> None:
+    """B72, D90: six in Berlin, from Sunday on an hour earlier by UTC; late after a crash, but it opens."""
+    market_day.main()
+    hours = {"2024-03-29": 5, "2024-03-30": 5, "2024-03-31": 4, "2024-04-01": 4}
+    assert said(capsys) == [
+        f'market-{day}T0{hour}:00:00Z: completed, {{"sold":{sold}}}' for sold, (day, hour) in enumerate(hours.items())
+    ]
+
+
 def test_presence_knows_who_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     """Hooks run for who comes, who leaves and who was cut off; who is refused is told why."""
     presence.main()
@@ -169,6 +205,17 @@ def test_ordered_ranks(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_worker_is_told_of_one_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """C27, D57: redelivered under the same key; the late word is refused, and the sale is done once."""
+    worker.main()
+    claimed, again, done, late, sale = said(capsys)
+    assert claimed == "claimed: receipt {'buyer': 7} under key sale-1"
+    assert again == "claimed again, same key: True redeliveries: 1"
+    assert done == "done: completed"
+    assert late.startswith("the first worker, late: the lease of task 1 is not held any more")
+    assert sale == 'the sale: {"receipt":"completed"}'
+
+
 # -- with a real server ------------------------------------------------------------------------------
 
 
@@ -182,6 +229,15 @@ def test_live_draws_without_messages(tmp_path: Path, capsys: pytest.CaptureFixtu
     bars = [len(bar) for bar in re.findall(r"\[(#*) *\]", out)]
     assert bars == sorted(bars) and bars[0] < 10 and bars[-1] > 20
     assert f"{pictures} pictures, 2 commits" in out
+
+
+def test_worker_mails_a_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The worker of the example on a real server."""
+    with Server(FOLDER / "worker.py", tmp_path / "data") as server:
+        assert server.call("workflow_start", "sale", 7).json["ok"] == 1
+        asyncio.run(asyncio.wait_for(worker.work(server.url, 1), 30))
+        assert server.rows("SELECT result FROM workflow") == [['{"receipt":"completed"}']]
+    assert said(capsys) == ["mailed to 7, idempotency key sale-1"]
 
 
 def test_blocking_script_counts_to_a_hundred(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,6 +265,19 @@ def test_the_commands_of_its_first_lines_work(path: Path, tmp_path: Path) -> Non
         for command in commands(path):
             done = reactor(*command, cwd=tmp_path, env={"REACTOR_SERVER": server.url})
             assert done.status == 0, (command, done.err)
+
+
+def test_the_samples_are_served_from_their_folder(tmp_path: Path) -> None:
+    """`reactor run examples/samples`, then the other commands of its first lines; the countdown begins."""
+    lines = re.findall(r"^ +reactor (.*)$", samples.__doc__ or "", re.MULTILINE)
+    served, *asked = map(shlex.split, lines)
+    assert served == ["run", "examples/samples"] and len(asked) >= 2
+    with Server(FOLDER / "samples", tmp_path / "data") as server:
+        for command in asked:
+            done = reactor(*command, cwd=tmp_path, env={"REACTOR_SERVER": server.url})
+            assert done.status == 0, (command, done.err)
+        assert server.rows("SELECT workflow_type, status FROM workflow") == [["countdown", "Suspended"]]
+        assert server.rows("SELECT text FROM note ORDER BY id LIMIT 1") == [["5"]]
 
 
 def test_enough_commands_are_tried() -> None:

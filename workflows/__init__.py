@@ -7,11 +7,16 @@
 """
 
 from reactor.clock import days, hours, milliseconds, minutes, seconds
+from workflows.control.facade import Attempt
 from workflows.engine import WorkflowEngine
-from workflows.handle import ChildEnd, Signal, Timer, Workflow
+from workflows.failures import FailureCategory, StructuralLimitError
+from workflows.handle import ChildEnd, EventSeen, Signal, TaskEnd, Timer, Workflow
 from workflows.handler import Handler
 from workflows.life import LIFE, LIVE, TERMINAL, Move, Status
 from workflows.payload import NoPayload, Payload
+from workflows.policy import ErrorPolicy, Fatal, RetryAfter, Then
+from workflows.scripts import Run, Script, script
+from workflows.start.options import Concurrency, Exclusive, Started, StartOptions
 from workflows.types import BUILT_IN, Buff, Combat, NpcPatrol, Production, Respawn
 
 engine = WorkflowEngine()
@@ -22,9 +27,16 @@ __all__ = [
     "LIFE",
     "LIVE",
     "TERMINAL",
+    "Attempt",
     "Buff",
     "ChildEnd",
     "Combat",
+    "Concurrency",
+    "ErrorPolicy",
+    "EventSeen",
+    "Exclusive",
+    "FailureCategory",
+    "Fatal",
     "Handler",
     "Move",
     "NoPayload",
@@ -32,8 +44,16 @@ __all__ = [
     "Payload",
     "Production",
     "Respawn",
+    "RetryAfter",
+    "Run",
+    "Script",
     "Signal",
+    "StartOptions",
+    "Started",
     "Status",
+    "StructuralLimitError",
+    "TaskEnd",
+    "Then",
     "Timer",
     "Workflow",
     "WorkflowEngine",
@@ -42,5 +62,6 @@ __all__ = [
     "hours",
     "milliseconds",
     "minutes",
+    "script",
     "seconds",
 ]

@@ -13,7 +13,8 @@ from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 from reactor.context import Context
 from reactor.scopes import WALL
 from reactor.timers import CatchUp
-from workflows.life import COMPLETED, FAILED, RUNNING, Status
+from workflows.control.limits import check_own
+from workflows.life import COMPLETED, FAILED, RUNNING, TERMINATED, Move, Status
 
 S = TypeVar("S")
 
@@ -100,8 +101,8 @@ class Cause(NamedTuple):
 class Deferred(NamedTuple):
     """Something asked of a workflow while one of its own steps is running; done when that step is over.
 
-    ``verb`` is ``signal`` (of that ``name``), ``cancel`` (``payload`` is the reason) or ``tell`` (``name`` is the
-    handler's method).
+    ``verb`` is ``signal`` (of that ``name``), ``message`` (a signal of that name is stored), ``tell`` (``name`` is the
+    handler's method), or what an operator may do, such as ``cancel`` (``payload`` is the reason).
     """
 
     verb: str
@@ -129,8 +130,9 @@ class Workflow(Generic[S]):
     """
 
     __slots__ = (
-        "_random", "_type", "correlation_id", "ctx", "deferred", "ending", "entity_id", "error",
-        "firing", "id", "notes", "owner", "parent_id", "result", "row", "sequence", "state", "step",
+        "_random", "_type", "awaits", "category", "correlation_id", "ctx", "deferred", "ending", "entity_id", "error",
+        "firing", "id", "notes", "owner", "parent_id", "result", "row", "run", "sequence", "state", "step", "touched",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, ctx: Context, kind: TypeFacts, workflow_id: int) -> None:
@@ -152,6 +154,12 @@ class Workflow(Generic[S]):
         self.notes: list[tuple[str, str | None]] | None = None
         self.deferred: list[Deferred] | None = None
         self._random: random.Random | None = None
+        # The rest is for types whose waits are not the same for all their workflows: scripts.
+        self.waits = kind.waits
+        self.awaits = False
+        self.run = 1
+        self.touched = False
+        self.category: str | None = None
 
     def take(self, row: Any, state: S) -> None:
         """Take over a stored row; for the engine."""
@@ -162,6 +170,7 @@ class Workflow(Generic[S]):
         self.parent_id = row.parent_id
         self.step = row.current_step
         self.sequence = row.sequence
+        self.run = row.run
         self.state = state
 
     # -- what it is --------------------------------------------------------------------------
@@ -216,9 +225,12 @@ class Workflow(Generic[S]):
         return self._random
 
     @property
-    def has_drawn(self) -> bool:
-        """Whether this step used ``random``; its row then counts on, so that the next step draws something else."""
-        return self._random is not None
+    def counts_on(self) -> bool:
+        """Whether the row counts on though nothing in it changed.
+
+        It does after a step that used ``random``, so that the next one draws something else.
+        """
+        return self.touched or self._random is not None
 
     # -- timers ------------------------------------------------------------------------------
 
@@ -233,8 +245,8 @@ class Workflow(Generic[S]):
         catch_up: CatchUp | None = None,
         drop_after_us: int | None = None,
         priority: int | None = None,
-    ) -> None:
-        """Arm the timer ``name``; one that is armed already under this name is moved.
+    ) -> int:
+        """Arm the timer ``name``; one that is armed already under this name is moved. Returns when it is due.
 
         It is due ``after_us`` from the logical now, or ``at`` a value of its clock, and then every ``interval_us``.
         An interval alone begins one interval from now. ``catch_up`` and ``drop_after_us``: see ``CatchUp``. Of timers
@@ -258,10 +270,14 @@ class Workflow(Generic[S]):
             "priority": (1 if interval_us is None else 0) if priority is None else priority,
         }
         self._put_timer(name, values)
+        return at
 
     def _put_timer(self, name: str, values: dict[str, Any]) -> None:
-        table, held = self.ctx.db.workflow_timer, self._timer_row(name)
+        table, rows = self.ctx.db.workflow_timer, self._timers()
+        held = next((row for row in rows if row.name == name), None)
         if held is None:
+            if rows:
+                check_own(self.ctx, self.id, "timers", len(rows) + 1, self.ctx.limits.workflow_timers_max)
             table.insert(workflow_id=self.id, name=sys.intern(name), **values)
         else:
             values.update(generation=held.generation + 1, missed=0, cancelled=False, held=False)
@@ -337,9 +353,23 @@ class Workflow(Generic[S]):
         """End as Completed, with a JSON-able result. The step still runs to its end; its timers go then."""
         self._end(COMPLETED, result, None)
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str, *, category: str = "application") -> None:
         """End as Failed, keeping what this step did. To undo the step as well, raise an exception."""
+        self.category = category
         self._end(FAILED, None, message)
+
+    def park(self, message: str, *, category: str) -> None:
+        """Leave it to somebody to decide what comes next; what this step did is kept.
+
+        After the step the workflow is Faulted, until an operator retries, skips or ends it.
+        """
+        self.log(message, "error")
+        self.defer(Deferred(Move.PARKED, category, message))
+
+    def terminate(self, reason: str) -> None:
+        """End as Terminated: children go with it, and no code of it runs any more."""
+        self.category = "terminated"
+        self._end(TERMINATED, None, reason)
 
     def _end(self, status: Status, result: Any, message: str | None) -> None:
         if self.ending is not None:
@@ -350,7 +380,7 @@ class Workflow(Generic[S]):
         self.ctx.on_undo(self._go_on)
 
     def _go_on(self) -> None:
-        self.ending = self.result = self.error = None
+        self.ending = self.result = self.error = self.category = None
 
     def _refuse_after_end(self, what: str) -> NoReturn:
         raise RuntimeError(f"workflow {self.id} has ended in this step ({self.ending}); it cannot {what}")

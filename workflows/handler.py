@@ -29,6 +29,9 @@ from reactor.context import Context
 from reactor.scopes import WORLD
 from reactor.timers import CatchUp
 from workflows.handle import ChildEnd, EventSeen, S, Signal, TaskEnd, Timer, Workflow
+from workflows.policy import FAIL_AT_ONCE, ErrorPolicy
+from workflows.start.options import Concurrency, Exclusive
+from workflows.versions.migrations import Migration
 
 
 class Handler(Generic[S]):
@@ -36,20 +39,35 @@ class Handler(Generic[S]):
 
     ``name``: of the type. ``clock``: of its timers unless they name another. ``signals``: those it takes, each
     with the struct of its payload; signal ``x`` runs ``on_x(w, payload)`` if there is such a method, else
-    ``on_signal``. ``timers``: the names its timers may have, None for any. ``catch_up``: the policy of its timers
-    unless they name another. ``state_version`` is stored with the state.
+    ``on_signal``. ``updates`` and ``queries``: what it answers, each with the struct of its payload; update ``x`` runs
+    ``update_x(w, payload)``, after ``validate_x`` if there is one, and query ``x`` runs ``query_x``. ``timers``:
+    the names its timers may have, None for any. ``catch_up``: the policy of its timers unless they name another.
+    ``state_version`` is stored with the state; ``migrations`` and ``downgrades`` bring a state that was stored in
+    another version to this one: see ``docs/versions.md``. ``exclusive`` and ``concurrency``: how many may live at a
+    time, and what a start does that is one too many. ``keeps_contract``: a workflow takes only what its type's signals
+    took when it was started, whatever they take now.
 
     A method that raises is undone, with everything it did in all tables. Then: if a caller started or signalled the
     workflow and the error is a ``SenderError``, it is the caller's mistake, who gets it, and nothing was changed.
-    Anything else is a defect: the workflow is marked Failed, alone, and its timers go.
+    Anything else is a defect, and ``on_error`` says what becomes of the workflow, alone: unless the type has a policy
+    of its own it is marked Failed, and its timers go.
     """
 
     name: ClassVar[str] = ""
     clock: ClassVar[str] = WORLD
     signals: ClassVar[Mapping[str, type]] = {}
+    updates: ClassVar[Mapping[str, type]] = {}
+    queries: ClassVar[Mapping[str, type | None]] = {}
     timers: ClassVar[Collection[str] | None] = None
     catch_up: ClassVar[CatchUp] = CatchUp.FIRE_ALL
     state_version: ClassVar[int] = 1
+    migrations: ClassVar[Mapping[int, Migration]] = {}
+    downgrades: ClassVar[Mapping[int, Migration]] = {}
+    keeps_contract: ClassVar[bool] = False
+    on_error: ClassVar[ErrorPolicy] = FAIL_AT_ONCE
+    exclusive: ClassVar[Exclusive | None] = None
+    concurrency: ClassVar[Concurrency | None] = None
+    stores_signals: ClassVar[bool] = False
 
     def on_start(self, w: Workflow[S], payload: Any) -> None:
         """Begin: assign ``w.state`` (unless the state's fields all have defaults) and arm what will wake it.
@@ -78,6 +96,13 @@ class Handler(Generic[S]):
     def on_cancel(self, w: Workflow[S], reason: str) -> Any:
         """Somebody cancels it: clean up. What is returned becomes the result. It cannot refuse; if it raises, its work
         is undone and the workflow is cancelled all the same."""
+
+    def on_conflict(self, w: Workflow[S], payload: Any) -> None:
+        """Another start wants what this workflow holds exclusively, and it is to be refreshed instead.
+
+        ``payload`` is that start's. What is raised as ``SenderError`` refuses that start, and changes nothing.
+        """
+        raise NotImplementedError
 
     def on_recover(self, w: Workflow[S]) -> None:
         """A start found the workflow Running, or with nothing that would wake it: arm what is missing, from the state.

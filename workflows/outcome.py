@@ -11,12 +11,17 @@ from reactor.context import Context
 from reactor.errors import ReactorError, SenderError
 from reactor.limits import Limits
 from workflows.audit import record
+from workflows.control.limits import warn
 from workflows.definition import Definition, encode_result
+from workflows.failures import FailureCategory
 from workflows.handle import Workflow
-from workflows.life import RUNNING, Move, follow
+from workflows.life import FAILED, RUNNING, TIMED_OUT, Move, Status, follow
+from workflows.start import deadlines
+from workflows.versions.migrations import StateError
 
 # Below 10 KB a state is cheap to rewrite at every step, at 100 KB it should have been split long ago.
 STATE_WARN_BYTES = 10_000
+STATE_NOTED_BYTES = 64 << 10
 STATE_ALARM_BYTES = 100_000
 MESSAGE_CHARS_MAX = 2_000
 
@@ -36,6 +41,8 @@ class StrandedError(RuntimeError):
 class RunawayError(RuntimeError):
     """A step ran past the budget of a call though it had the whole of it to itself."""
 
+    category = FailureCategory.TASK_FAILURE
+
     def __init__(self, limits: Limits) -> None:
         super().__init__(f"it ran longer than {limits.call_budget_s} s")
 
@@ -50,11 +57,12 @@ def new_columns(ctx: Context, kind: Definition, w: Workflow[Any], limits: Limits
     columns: dict[str, Any] = {"current_step": sys.intern(str(w.step)), "state": state}
     if w.ending is None:
         columns["status"] = AWAITED
-        columns["waits"] = kind.waits
+        columns["waits"] = w.waits
     else:
-        columns["status"] = w.ending
+        put_end(ctx, columns, w.ending, w.error, w.category)
         columns["result"] = encode_result(w.result)
-        columns["error_message"] = w.error
+    if w.run != 1:
+        columns["run"] = w.run
     return columns
 
 
@@ -66,19 +74,54 @@ def changed_columns(ctx: Context, kind: Definition, w: Workflow[Any], row: Any, 
         if len(state) > STATE_WARN_BYTES:
             weigh(w, state, len(row.state), limits)
         changes["state"] = state
-        if row.state_version != kind.state_version:
-            changes["state_version"] = kind.state_version
+    if row.state_version != kind.state_version:
+        changes["state_version"] = kind.state_version
     if w.step != row.current_step:
         changes["current_step"] = sys.intern(str(w.step))
     if w.ending is not None:
-        changes["status"] = w.ending
+        put_end(ctx, changes, w.ending, w.error, w.category)
         changes["result"] = encode_result(w.result)
-        changes["error_message"] = w.error
-        changes["waits"] = None
     elif row.status is not AWAITED:
         changes["status"] = AWAITED
-        changes["waits"] = kind.waits
+        changes["waits"] = w.waits
+        if row.failure_category is not None:
+            # It was parked after a failure, and is not any more.
+            changes["error_message"] = changes["failure_category"] = None
+    elif w.waits != row.waits:
+        changes["waits"] = w.waits
+    if w.run != row.run:
+        changes["run"] = w.run
+        if row.deadline is not None:
+            changes["deadline"] = deadlines.renew(ctx, row.id)
     return changes
+
+
+def put_end(ctx: Context, columns: dict[str, Any], status: Status, message: str | None, category: str | None) -> None:
+    """The columns that every end sets."""
+    columns["status"] = status
+    columns["error_message"] = message
+    columns["failure_category"] = category
+    columns["waits"] = None
+    columns["ended_at"] = ctx.now
+
+
+def put_failed_start(ctx: Context, columns: dict[str, Any], message: str, category: str) -> None:
+    """The columns of a workflow whose ``on_start`` failed: it has no state."""
+    put_end(ctx, columns, FAILED, message, category)
+    columns["current_step"] = "started"
+    columns["state"] = "null"
+
+
+def move(
+    ctx: Context, row: Any, status: Status, event: str, cause: str, audit: bool, detail: str | None, **changes: Any
+) -> Any:
+    """Put a live workflow into another live status without a step of its own; returns its row after it."""
+    changes["status"] = status
+    count_on(ctx, row, changes)
+    after = ctx.db.workflow.update(row.id, **changes)
+    if audit:
+        record(ctx, row.id, after.sequence, event, cause, row, status, after.current_step, detail)
+    return after
 
 
 def count_on(ctx: Context, row: Any, changes: dict[str, Any]) -> None:
@@ -89,7 +132,7 @@ def count_on(ctx: Context, row: Any, changes: dict[str, Any]) -> None:
 
 
 def weigh(w: Workflow[Any], state: str, before: int, limits: Limits) -> None:
-    """Refuse a state above the cap; warn once when it grows past 10 KB and louder past 100 KB."""
+    """Refuse a state above the cap; warn once when it grows past 10 KB, by a row past 64 KiB, louder past 100 KB."""
     size = len(state.encode())
     if size > limits.state_bytes_max:
         raise SenderError(
@@ -98,6 +141,8 @@ def weigh(w: Workflow[Any], state: str, before: int, limits: Limits) -> None:
             bytes=size,
             bytes_max=limits.state_bytes_max,
         )
+    if before <= STATE_NOTED_BYTES < size:
+        warn(w.ctx, w.id, "bytes of state", size, limits.state_bytes_max)
     if before <= STATE_ALARM_BYTES < size:
         w.log(f"its state has grown to {size} bytes: keep what is large in a table of its own", "error")
     elif before <= STATE_WARN_BYTES < size <= STATE_ALARM_BYTES:
@@ -108,7 +153,7 @@ def explain(ctx: Context, type_name: str, workflow_id: int, where: str, error: B
     """The message of a failure as a row keeps it; what helps to find the defect goes to the log."""
     if isinstance(error, CallBudgetExceededError):
         message = f"it ran longer than {limits.call_budget_s} s"
-    elif isinstance(error, ReactorError | StrandedError | RunawayError):
+    elif isinstance(error, ReactorError | StrandedError | RunawayError | StateError):
         message = str(error)
     else:
         message = f"{type(error).__name__}: {error}"
@@ -122,7 +167,7 @@ def record_step(
 ) -> None:
     """The events of one step: its outcome, then those its handler added."""
     ended = row.status is not AWAITED
-    outcome = row.status.lower() if ended else kind
+    outcome = kind if not ended else "timed_out" if row.status is TIMED_OUT else row.status.lower()
     record(
         ctx,
         row.id,

@@ -28,5 +28,15 @@ class Part:
     def ended(self, ctx: Context, row: Any) -> None:
         """A workflow has just ended; ``row`` is its row, with the status it ended in."""
 
+    def wakes(self, ctx: Context, workflow_id: int) -> bool:
+        """Whether something this part looks after will wake the workflow, so that it need not arm a timer."""
+        return False
+
+    def reloaded(self) -> None:
+        """A reload has put another version of the module in place of this one: drop what is kept in memory only.
+
+        Nothing may be written. It is not called when a reload is refused.
+        """
+
     def removed(self, ctx: Context, row: Any) -> None:
         """An ended workflow is about to be removed: remove all that belongs to it."""

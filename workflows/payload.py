@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -64,7 +65,7 @@ class PayloadReader:
             return self._decode(raw if raw[:1] == b"{" else self._by_position(raw))
         except msgspec.ValidationError as error:
             raise self._wrong(str(error)) from None
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._wrong(f"it is not valid JSON: {error}") from None
 
     def _by_position(self, raw: bytes) -> bytes:
@@ -78,10 +79,33 @@ class PayloadReader:
         if len(values) > len(self._fields):
             takes = f"it takes ({', '.join(self._fields)})" if self._fields else "it takes none"
             raise self._wrong(f"{len(values)} values are too many; {takes}")
-        return orjson.dumps(dict(zip(self._fields, values, strict=False)))
+        try:
+            return orjson.dumps(dict(zip(self._fields, values, strict=False)))
+        except TypeError as error:
+            raise self._wrong(str(error)) from None
 
     def _wrong(self, reason: str) -> SenderError:
         return SenderError("bad_arguments", f"{self._what}: payload: {reason}", parameter="payload")
+
+
+def bounded_json(
+    value: Any, parameter: str, bytes_max: int, encode: Callable[[Any], bytes] = orjson.dumps, advice: str = ""
+) -> str:
+    """A value as JSON text; ``SenderError`` ``bad_arguments``, or ``payload_too_large`` past ``bytes_max`` bytes."""
+    try:
+        text = encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SenderError(
+            "bad_arguments", f"parameter {parameter}: it is not JSON: {error}", parameter=parameter
+        ) from None
+    if len(text) > bytes_max:
+        raise SenderError(
+            "payload_too_large",
+            f"parameter {parameter}: it has {len(text)} bytes and {bytes_max} are allowed{advice}",
+            bytes=len(text),
+            bytes_max=bytes_max,
+        )
+    return text.decode()
 
 
 def _json_of(given: Any, what: str) -> bytes:

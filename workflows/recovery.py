@@ -2,9 +2,9 @@
 
 There is nothing to replay: a workflow is its row, its timers are in line again as soon as the tables are loaded, and
 what was due meanwhile fires by itself. So a start only looks. Every live workflow must have a registered type, a
-state that type can read, and something that will wake it. Parked workflows are not touched; one that nothing would
-wake is given to its handler (``on_recover``); one that cannot go on is named in ``recovery_error`` and left as it is,
-and all others are served.
+state that type can read, and something that will wake it. Workflows that wait, are paused, faulted or not begun are
+not touched; one that nothing would wake is given to its handler (``on_recover``); one that cannot go on is named in
+``recovery_error`` and left as it is, and all others are served.
 
 Types come first, before anything runs: live workflows whose type is missing stop the start, unless that type was
 named as skipped when the engine was made. The timers of skipped workflows are held until the type is back.
@@ -18,9 +18,11 @@ from typing import Any
 from reactor.context import Context
 from reactor.errors import Refusal
 from workflows.audit import record
-from workflows.definition import Definition, StateError
+from workflows.control.held import hold_timers
+from workflows.definition import Definition
 from workflows.dispatch import Dispatcher
-from workflows.life import RUNNING, SUSPENDED, is_live
+from workflows.life import LIVE, PAUSED, RUNNING, is_awake, is_live
+from workflows.versions.migrations import StateError
 
 SAMPLES_MAX = 20
 PAGE_ROWS = 2_000
@@ -29,16 +31,19 @@ PAGE_ROWS = 2_000
 
 def live_rows(workflow: Any) -> list[Any]:
     """The rows of all live workflows, by index: those that have ended, mostly far more, are not looked at."""
-    return [row for status in (SUSPENDED, RUNNING) for row in workflow.lookup(("status",), (status,))]
+    return [row for status in sorted(LIVE) for row in workflow.lookup(("status",), (status,))]
 
 
 def check_types(workflow: Any, dispatcher: Dispatcher, skip_types: Collection[str]) -> None:
     """Raise ``Refusal`` ``unregistered_types`` if live workflows belong to types nobody registered or skipped."""
     missing: dict[str, list[int]] = {}
     known = {*dispatcher.registry.names, *skip_types}
-    for row in live_rows(workflow):
-        if row.workflow_type not in known:
-            missing.setdefault(row.workflow_type, []).append(row.id)
+    (by_type,) = (index for index in workflow.index_list if index.columns == ("workflow_type",))
+    for name in by_type.values():
+        if name not in known:
+            found = [key for key in by_type.find(name) if is_live(workflow.rows[key].status)]
+            if found:
+                missing[name] = found
     if missing:
         ids = sorted(workflow_id for found in missing.values() for workflow_id in found)
         raise Refusal(
@@ -57,7 +62,11 @@ def check_types(workflow: Any, dispatcher: Dispatcher, skip_types: Collection[st
 class Recovery:
     """One start's look at all live workflows, a page a round."""
 
-    def __init__(self, dispatcher: Dispatcher, skip_types: Collection[str]) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, skip_types: Collection[str], only: Collection[str] | None = None
+    ) -> None:
+        """``only`` are the types to look at; None for all."""
+        self._only = only
         self._dispatcher = dispatcher
         self._skip_types = frozenset(skip_types)
         self._pages: Iterator[list[int]] | None = None
@@ -82,10 +91,16 @@ class Recovery:
             ctx.log(f"recovery could not look at workflows {page[0]} to {page[-1]}: {error!r}", "error")
         return True
 
-    @staticmethod
-    def _in_pages(ctx: Context) -> Iterator[list[int]]:
-        ids = sorted(row.id for row in live_rows(ctx.db.workflow))
+    def _in_pages(self, ctx: Context) -> Iterator[list[int]]:
+        if self._only is None:
+            ids = sorted(row.id for row in live_rows(ctx.db.workflow))
+        else:
+            found = (row for name in self._only for row in ctx.db.workflow.lookup(("workflow_type",), (name,)))
+            ids = sorted(row.id for row in found if is_live(row.status))
         return (ids[at : at + PAGE_ROWS] for at in range(0, len(ids), PAGE_ROWS))
+
+    def _concerns(self, workflow_type: str) -> bool:
+        return self._only is None or workflow_type in self._only
 
     def _look_at(self, ctx: Context, ids: list[int]) -> None:
         rows, types = ctx.db.workflow.rows, self._dispatcher.registry.get
@@ -99,8 +114,11 @@ class Recovery:
                 self._skip(ctx, row)
                 continue
             try:
-                kind.decode_state(row.state)
-                if row.status is SUSPENDED and (row.waits is not None or _has_waker(ctx, workflow_id)):
+                if is_awake(row.status) or row.status is PAUSED:
+                    # One that has not begun has no state, and one that is Faulted is looked at by somebody already.
+                    kind.read_state(row)
+                waits = row.status is not RUNNING and (row.waits is not None or self._has_waker(ctx, workflow_id))
+                if waits or not is_awake(row.status):
                     parked += 1
                 else:
                     self._resume(ctx, row, kind)
@@ -108,9 +126,14 @@ class Recovery:
                 self._note(ctx, row, error)
         self._parked += parked
 
+    def _has_waker(self, ctx: Context, workflow_id: int) -> bool:
+        """Whether a timer, the end of a child or a part of the engine will wake the workflow."""
+        timers = ctx.db.workflow_timer.lookup(("workflow_id",), (workflow_id,))
+        return any(not timer.cancelled for timer in timers) or self._dispatcher.steps.has_waker(ctx, workflow_id)
+
     def _resume(self, ctx: Context, row: Any, kind: Definition) -> None:
         if is_live(row.status):
-            self._dispatcher.resume(ctx, row, kind)
+            self._dispatcher.take_up(ctx, row, kind)
             self._resumed += 1
 
     def _note(self, ctx: Context, row: Any, error: Exception) -> None:
@@ -127,7 +150,8 @@ class Recovery:
 
     def _finish(self, ctx: Context) -> None:
         for row in list(ctx.db.recovery_error):
-            if row.workflow_id not in self._unreadable and not self._unseen:
+            seen = self._concerns(row.workflow_type) and not self._unseen
+            if seen and row.workflow_id not in self._unreadable:
                 ctx.db.recovery_error.delete(row.workflow_id)
         ctx.log(
             f"recovered {self._parked + self._resumed} workflows ({self._parked} parked, {self._resumed} taken up "
@@ -139,27 +163,22 @@ class Recovery:
 
     def _skip(self, ctx: Context, row: Any) -> None:
         self._skipped += 1
-        timers = ctx.db.workflow_timer
-        for timer in timers.lookup(("workflow_id",), (row.id,)):
-            if not timer.cancelled:
-                timers.update(timer.scheduled_id, cancelled=True, held=True)
+        hold_timers(ctx, row.id)
         events = ctx.db.workflow_event
         if not any(event.kind == "skipped" for event in events.lookup(("workflow_id",), (row.id,))):
             detail = f"type {row.workflow_type} is not registered"
             record(ctx, row.id, row.sequence, "skipped", "start", row, row.status, row.current_step, detail)
 
     def _release_timers(self, ctx: Context) -> None:
-        """Let the held timers of types that are back fire again, at the times they were due."""
-        timers, rows = ctx.db.workflow_timer, ctx.db.workflow.rows
-        for timer in [t for t in timers.rows.values() if t.held]:
-            row = rows.get(timer.workflow_id)
-            if row is not None and row.workflow_type in self._dispatcher.registry:
-                timers.update(timer.scheduled_id, cancelled=False, held=False)
+        """Let the held timers of types that are back fire again, at the times they were due.
 
-
-def _has_waker(ctx: Context, workflow_id: int) -> bool:
-    """Whether a timer or the end of a child will wake the workflow."""
-    db = ctx.db
-    if any(not timer.cancelled for timer in db.workflow_timer.lookup(("workflow_id",), (workflow_id,))):
-        return True
-    return any(is_live(child.status) for child in db.workflow.lookup(("parent_id",), (workflow_id,)))
+        Those of workflows that are paused or faulted wait for somebody, not for a type; their retries go on.
+        """
+        rows = ctx.db.workflow.rows
+        for table, is_retry in ((ctx.db.workflow_timer, False), (ctx.db.workflow_parked, True)):
+            for timer in [t for t in table.rows.values() if t.held]:
+                row = rows.get(timer.workflow_id)
+                if row is None or row.workflow_type not in self._dispatcher.registry:
+                    continue
+                if is_retry or is_awake(row.status):
+                    table.update(timer.scheduled_id, cancelled=False, held=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,10 +10,14 @@ from reactor.context import Context
 from reactor.errors import SenderError
 from reactor.module import Module
 from workflows.dispatch import Dispatcher
+from workflows.start import names
+from workflows.start.asking import check_client
+from workflows.start.options import StartOptions
 from workflows.tables import TIMER_REDUCER
 from workflows.upkeep import cleanup, tick
 
-Authorize = Callable[[Context, Any, str], bool]
+BATCH_STARTS_MAX = 10_000
+"""Workflows started in one call: a commit is whole, so live calls wait for all of it, some tenths of a second."""
 
 
 class StartItem(msgspec.Struct, forbid_unknown_fields=True):
@@ -24,19 +27,25 @@ class StartItem(msgspec.Struct, forbid_unknown_fields=True):
     entity_id: int | None = None
     correlation_id: str | None = None
     payload: Any = None
+    options: StartOptions | None = None
 
 
-def starters_may_cancel(ctx: Context, workflow: Any, verb: str) -> bool:
-    """The rule unless an engine is given another: anyone may start and signal, the starter may cancel."""
-    return verb != "cancel" or (workflow.owner is not None and workflow.owner == ctx.sender)
+def remember(ctx: Context, identity: str, workflow_id: int) -> None:
+    """Note the workflow that a caller has started last."""
+    table = ctx.db.last_workflow_id
+    if identity in table.rows:
+        table.update(identity, workflow_id=workflow_id)
+    else:
+        table.insert(identity=identity, workflow_id=workflow_id)
 
 
 class Reducers:
     """The engine's reducers over one dispatcher; ``declare`` adds them to a module."""
 
-    def __init__(self, dispatcher: Dispatcher, authorize: Authorize) -> None:
+    def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._authorize = authorize
+        self._allow = dispatcher.allow
+        self._commands = dispatcher.commands
 
     def declare(self, module: Module) -> None:
         """Add the reducers to ``module``."""
@@ -64,48 +73,83 @@ class Reducers:
 
         ``payload`` is a JSON value, JSON text, or the bytes of JSON text as a list or in base64.
         """
-        self._allow(ctx, None, type, "start")
-        workflow_id = self._dispatcher.start(ctx, type, entity_id, correlation_id, payload)
+        # Not `with`: a start is too frequent to pay for it.
+        try:
+            self._allow(ctx, None, type, "start")
+            workflow_id = self._dispatcher.start(ctx, type, entity_id, correlation_id, payload)
+        except SenderError:
+            self._commands.refused(ctx, "start", None, workflow_type=type)
+            raise
         if ctx.sender is not None:
-            self._remember(ctx, ctx.sender, workflow_id)
+            remember(ctx, ctx.sender, workflow_id)
+            if self._commands.logs_starts:
+                self._commands.note(ctx, "start", workflow_id, workflow_type=type)
         return workflow_id
 
     def workflow_start_batch(self, ctx: Context, items: list[StartItem]) -> list[int]:
         """Start many workflows, all or none; returns their ids in order. An error names the bad item's ``index``."""
+        if len(items) > BATCH_STARTS_MAX:
+            raise SenderError(
+                "limit_exceeded",
+                f"{len(items)} workflows are too many for one call; start {BATCH_STARTS_MAX} at most, in several calls",
+                count=len(items),
+                limit=BATCH_STARTS_MAX,
+            )
         started: list[int] = []
         try:
             for item in items:
                 self._allow(ctx, None, item.type, "start")
+                if item.options is not None:
+                    check_client(ctx, self._dispatcher.registry.get(item.type), item.options)
                 started.append(
-                    self._dispatcher.start(ctx, item.type, item.entity_id, item.correlation_id, item.payload)
+                    self._dispatcher.start(
+                        ctx, item.type, item.entity_id, item.correlation_id, item.payload, None, item.options
+                    )
                 )
         except SenderError as error:
             at = len(started)
+            self._commands.refused(ctx, "start_batch", None, workflow_type=items[at].type)
             raise SenderError(error.code, f"item {at}: {error.message}", **{**error.details, "index": at}) from error
         if started and ctx.sender is not None:
-            self._remember(ctx, ctx.sender, started[-1])
+            remember(ctx, ctx.sender, started[-1])
+            if self._commands.logs_starts:
+                detail = f"{len(started)} workflows, {started[0]} to {started[-1]}"
+                self._commands.note(ctx, "start_batch", None, detail=detail)
         return started
 
-    def workflow_signal(self, ctx: Context, id: int, name: str, payload: Any = None) -> str:
-        """Send a signal to a live workflow; returns its status after it."""
-        row = self._dispatcher.live_row(ctx, id)
-        self._allow(ctx, row, row.workflow_type, "signal")
-        return self._dispatcher.signal(ctx, id, name, payload)
+    def workflow_signal(self, ctx: Context, id: int | str, name: str, payload: Any = None) -> str:
+        """Send a signal to a live workflow, named by id or name; returns its status after it."""
+        id = names.resolve(ctx, id)
+        try:
+            row = self._dispatcher.live_row(ctx, id)
+            self._allow(ctx, row, row.workflow_type, "signal")
+            status = self._dispatcher.signal(ctx, id, name, payload)
+        except SenderError:
+            self._commands.refused(ctx, "signal", id, reason=name)
+            raise
+        if self._commands.logs_starts:
+            self._commands.note(ctx, "signal", id, reason=name)
+        return status
 
-    def workflow_cancel(self, ctx: Context, id: int, reason: str) -> str:
+    def workflow_cancel(self, ctx: Context, id: int | str, reason: str) -> str:
         """End a live workflow, for whoever started it and for the owner of the database; the reason is kept."""
-        row = self._dispatcher.live_row(ctx, id)
-        self._allow(ctx, row, row.workflow_type, "cancel")
-        return self._dispatcher.cancel(ctx, id, reason)
+        id = names.resolve(ctx, id)
+        with self._commands.command(ctx, "cancel", id, reason=reason):
+            row = self._dispatcher.live_row(ctx, id)
+            self._allow(ctx, row, row.workflow_type, "cancel")
+            return self._dispatcher.cancel(ctx, id, reason)
 
     def workflow_last_id(self, ctx: Context) -> int | None:
         """The id of the workflow this caller started last, for clients that cannot take a return value."""
         row = ctx.db.last_workflow_id.get(ctx.sender)
         return None if row is None else row.workflow_id
 
-    def cleanup_old_workflows(self, ctx: Context, days: float) -> dict[str, Any]:
-        """Remove ended workflows untouched for ``days``, a bounded number a call: {"removed": n, "more": bool}."""
-        return cleanup(ctx, days)
+    def cleanup_old_workflows(self, ctx: Context, days: float, type: str | None = None) -> dict[str, Any]:
+        """Remove workflows that ended ``days`` ago, of one type or all, a bounded number a call.
+
+        Returns {"removed": n, "more": bool}.
+        """
+        return cleanup(ctx, self._dispatcher, days, workflow_type=type)
 
     def workflow_tick(self, ctx: Context) -> int:
         """Fire the timers that are due, for debugging; returns how many."""
@@ -114,22 +158,3 @@ class Reducers:
     def workflow_timer_fire(self, ctx: Context, timer: Any) -> None:
         """Run by the reactor for every due row of ``workflow_timer``; nobody else can."""
         self._dispatcher.fire(ctx, timer)
-
-    def _allow(self, ctx: Context, row: Any, type_name: str, verb: str) -> None:
-        """``SenderError`` ``forbidden`` unless the caller may; the owner and the reactor itself always may."""
-        if ctx.is_owner or ctx.sender is None:
-            return
-        kind = self._dispatcher.registry.get(type_name)
-        allowed = None if kind is None or kind.may is None else kind.may(ctx, row, verb)
-        if allowed is None:
-            allowed = self._authorize(ctx, row, verb)
-        if not allowed:
-            which = type_name if row is None else f"workflow {row.id} ({type_name})"
-            raise SenderError("forbidden", f"this identity may not {verb} {which}", verb=verb)
-
-    def _remember(self, ctx: Context, identity: str, workflow_id: int) -> None:
-        table = ctx.db.last_workflow_id
-        if identity in table.rows:
-            table.update(identity, workflow_id=workflow_id)
-        else:
-            table.insert(identity=identity, workflow_id=workflow_id)

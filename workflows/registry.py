@@ -8,23 +8,30 @@ from typing import Any
 from reactor.errors import Refusal, SenderError
 from workflows.definition import Definition
 from workflows.handler import Handler
+from workflows.scripts.script import Script
+from workflows.scripts.types import as_handler
+
+WorkflowType = type[Handler[Any]] | type[Script]
+"""What a workflow type is written as."""
 
 
 class Registry:
     """Types by name. Each engine has its own: two programs in one process share nothing."""
 
-    def __init__(self, types: Iterable[type[Handler[Any]]] = ()) -> None:
+    def __init__(self, types: Iterable[WorkflowType] = ()) -> None:
         self._types: dict[str, Definition] = {}
         self.get = self._types.get
         """``get(name)``: the type of that name, or None."""
         for handler_class in types:
             self.add(handler_class)
 
-    def add(self, handler_class: type[Handler[Any]]) -> Definition:
+    def add(self, handler_class: WorkflowType) -> Definition:
         """Register a type; ``Refusal`` ``bad_declaration`` with the reason if it cannot be."""
-        if not (isinstance(handler_class, type) and issubclass(handler_class, Handler)):
-            raise Refusal("bad_declaration", f"{handler_class!r} is no workflow type; derive a class from Handler")
-        made = Definition(handler_class)
+        declared: Any = handler_class
+        if not (isinstance(declared, type) and issubclass(declared, Handler | Script)):
+            reason = f"{handler_class!r} is no workflow type; derive a class from Handler or Script"
+            raise Refusal("bad_declaration", reason)
+        made = Definition(as_handler(handler_class) if issubclass(handler_class, Script) else handler_class)
         if made.name in self._types:
             raise Refusal("bad_declaration", f"workflow type {made.name} is registered twice; list it once in types=")
         self._types[made.name] = made

@@ -11,7 +11,7 @@ whose step is still open, itself included, is done when that step is over, in th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
 from reactor.budget import CallBudgetExceededError
@@ -19,8 +19,10 @@ from reactor.context import Context
 from reactor.errors import SenderError
 from reactor.limits import DEFAULT_LIMITS, Limits
 from workflows.definition import Definition
+from workflows.failures import HARD, StrayError
+from workflows.family import count_live_children
 from workflows.handle import Cause, Deferred, Workflow
-from workflows.life import RUNNING, SUSPENDED, Status, is_awake, is_live
+from workflows.life import RUNNING, SUSPENDED, TIMED_OUT, Move, Status, is_awake, is_live
 from workflows.outcome import (
     AWAITED,
     RunawayError,
@@ -42,30 +44,60 @@ INTERRUPTIONS_MAX = 4
 class Ends(Protocol):
     """What the machinery asks of the part that ends workflows."""
 
-    def fail(self, ctx: Context, row: Any, cause: Cause, error: BaseException) -> Status:
-        """A step has raised; returns the status the workflow is left in."""
+    def fail(
+        self,
+        ctx: Context,
+        row: Any,
+        cause: Cause,
+        error: BaseException,
+        argument: Any = None,
+        firing: Any = None,
+    ) -> Status:
+        """A step has raised; returns the status the workflow is left in.
+
+        ``argument`` is what its method was told, ``firing`` the row of its timer: what is needed to try again.
+        """
+
+    def start_failed(
+        self, ctx: Context, kind: Definition, w: Workflow[Any], payload: Any, error: Exception
+    ) -> tuple[str, dict[str, Any]]:
+        """``on_start`` has raised; returns what to call it, and the columns of the workflow's row."""
 
     def ended(self, ctx: Context, row: Any) -> None:
         """A step has ended its workflow; ``row`` is its row after it."""
 
-    def cancel(self, ctx: Context, workflow_id: int, reason: str) -> Status:
-        """End a workflow from outside."""
+    def do(self, ctx: Context, row: Any, asked: Deferred) -> None:
+        """Do what was asked of a workflow during its own step: ``asked.verb`` is one of the moves of an operator."""
+
+
+class Waker(Protocol):
+    """A part of the engine that wakes workflows."""
+
+    def wakes(self, ctx: Context, workflow_id: int) -> bool:
+        """Whether something it looks after will wake the workflow."""
 
 
 class Steps:
     """The machinery of steps. ``limits`` are those of the reactor the engine was last started in.
 
     ``ends`` and ``hold`` are set by the dispatcher that puts the parts together. ``hold(ctx, row, hook, argument,
-    cause)`` keeps what is told to a workflow that can take no step now, until it can.
+    cause)`` keeps what is told to a workflow that can take no step now, until it can; ``is_behind(ctx, id)`` says that
+    older messages come first; ``deliver(ctx, row)`` is for one that is awake again. ``signalled(ctx, row, asked)``
+    delivers a signal that was sent during the step.
     """
 
     ends: Ends
     hold: Callable[[Context, Any, str, Any, Cause], None]
+    is_behind: Callable[[Context, int], bool]
+    signalled: Callable[[Context, Any, Deferred], None]
+    deliver: Callable[[Context, Any], None]
+    deliver_later: Callable[[Context, int], None]
 
     def __init__(self, registry: Registry, *, audit: bool) -> None:
         self.registry = registry
         self.audit = audit
         self.limits: Limits = DEFAULT_LIMITS
+        self.wakers: Sequence[Waker] = ()
         self.open: dict[int, Workflow[Any]] = {}
         self._draining: dict[int, deque[Deferred]] = {}
         self._interruptions = 0
@@ -84,6 +116,9 @@ class Steps:
         refusable: bool = False,
     ) -> Status:
         """One step; a failure of it is stored, except that a ``SenderError`` goes to the sender if ``refusable``."""
+        if 0 < self.limits.workflow_steps_max <= row.sequence:
+            self.ends.do(ctx, row, Deferred(Move.TIME_OUT, "", f"it has taken {row.sequence} steps, all it may"))
+            return TIMED_OUT
         try:
             try:
                 with ctx.savepoint():
@@ -96,7 +131,7 @@ class Steps:
         except Exception as error:
             if refusable and isinstance(error, SenderError):
                 raise
-            return self.ends.fail(ctx, row, cause, error)
+            return self.ends.fail(ctx, row, cause, error, argument, firing)
 
     def attempt(
         self,
@@ -108,14 +143,21 @@ class Steps:
         cause: Cause,
         firing: Any = None,
     ) -> Status:
-        """As ``step``, but raises what the handler raises, and undoes nothing by itself."""
+        """As ``step``, but raises what the handler raises, and undoes nothing by itself.
+
+        What is no ``Exception`` comes as ``StrayError``.
+        """
         w: Workflow[Any] = Workflow(ctx, kind, row.id)
         self.enter(w)
         try:
-            w.take(row, kind.decode_state(row.state))
+            w.take(row, kind.read_state(row))
             w.firing = firing
             function(w, argument)
             self._settle(ctx, kind, w, row, cause)
+        except (Exception, *HARD):
+            raise
+        except BaseException as error:
+            raise StrayError(error) from error
         finally:
             del self.open[row.id]
         if w.deferred:
@@ -126,10 +168,10 @@ class Steps:
 
     def _settle(self, ctx: Context, kind: Definition, w: Workflow[Any], row: Any, cause: Cause) -> None:
         """Store what a step left; nothing is written when it changed nothing."""
-        if w.ending is None and kind.waits is None and not self.is_awaiting(ctx, w):
+        if w.ending is None and w.waits is None and not self.is_awaiting(ctx, w):
             raise StrandedError(kind, str(cause))
         changes = changed_columns(ctx, kind, w, row, self.limits)
-        if changes or self.audit or w.has_drawn:
+        if changes or self.audit or w.counts_on:
             count_on(ctx, row, changes)
             after = ctx.db.workflow.update(row.id, **changes)
             if self.audit:
@@ -170,7 +212,7 @@ class Steps:
         if row is None or not is_live(row.status):
             return False
         kind = self.registry.get(row.workflow_type)
-        if kind is None or not is_awake(row.status):
+        if kind is None or not is_awake(row.status) or self.is_behind(ctx, workflow_id):
             self.hold(ctx, row, hook, argument, cause)
         else:
             self.step(ctx, row, kind, getattr(kind.handler, hook), argument, cause)
@@ -219,13 +261,12 @@ class Steps:
             del self._draining[w.id]
 
     def _do(self, ctx: Context, row: Any, asked: Deferred) -> None:
-        if asked.verb == "cancel":
-            self.ends.cancel(ctx, row.id, asked.payload)
-        elif asked.verb == "tell":
+        if asked.verb == "tell":
             self.tell(ctx, row.id, asked.name, asked.payload, asked.cause or Cause("step"))
+        elif asked.verb in ("signal", "message"):
+            self.signalled(ctx, row, asked)
         else:
-            kind = self.registry.require(row.workflow_type)
-            self.step(ctx, row, kind, kind.signals[asked.name][1], asked.payload, Cause("signal", asked.name))
+            self.ends.do(ctx, row, asked)
 
     # -- small parts -------------------------------------------------------------------------
 
@@ -244,7 +285,11 @@ class Steps:
         return row
 
     def is_awaiting(self, ctx: Context, w: Workflow[Any]) -> bool:
-        """Whether something will wake the workflow: a timer, the end of a child, or what was asked during its step."""
-        if w.deferred or w.has_timer():
+        """Whether something will wake the workflow: a timer, a child, a part, or what was asked during its step."""
+        return w.awaits or bool(w.deferred) or w.has_timer() or self.has_waker(ctx, w.id)
+
+    def has_waker(self, ctx: Context, workflow_id: int) -> bool:
+        """Whether the end of a child, or something that a part of the engine looks after, will wake the workflow."""
+        if count_live_children(ctx, workflow_id):
             return True
-        return any(is_live(child.status) for child in ctx.db.workflow.lookup(("parent_id",), (w.id,)))
+        return any(part.wakes(ctx, workflow_id) for part in self.wakers)

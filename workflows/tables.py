@@ -8,10 +8,11 @@ a time that equals another is the same object.
 from __future__ import annotations
 
 from reactor.columns import U8, U32, Duration, Timestamp
-from reactor.schema import TableSchema, declare_table, primary_key
+from reactor.schema import TableSchema, declare_table, index, primary_key
 from reactor.scopes import WALL
 from reactor.timers import CatchUp
 from workflows.life import Status
+from workflows.start.names import name_by_id
 
 WORKFLOW_TABLE = "workflow"
 TIMER_TABLE = "workflow_timer"
@@ -30,7 +31,7 @@ class WorkflowRow:
 
     ``name`` is unique. ``failure_category`` says what kind of failure ended or parked it. ``root_id`` is the first of
     the ancestors of a child. ``deadline`` is the wall instant at which it ends as TimedOut. ``run`` counts how often it
-    has begun anew under the same id.
+    has begun anew under the same id. ``ended_at`` is when it ended, None while it is live.
     """
 
     id: int = primary_key(auto=True)
@@ -47,11 +48,12 @@ class WorkflowRow:
     parent_id: int | None = None
     waits: str | None = None
     sequence: int = 1
-    name: str | None = None
+    name: str
     failure_category: str | None = None
     root_id: int | None = None
     deadline: Timestamp | None = None
     run: U32 = 1
+    ended_at: Timestamp | None = None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -61,7 +63,7 @@ class TimerRow:
 
     ``armed_at`` and ``scheduled_at`` are values of ``clock``: whoever draws a progress bar needs no more. A timer that
     was cancelled stays, flagged, until its name is armed again or the workflow ends. ``held`` marks one that was
-    cancelled only for as long as its workflow's type is not registered.
+    cancelled only for as long as its workflow is paused or faulted, or its type is not registered.
     """
 
     scheduled_id: int = primary_key(auto=True)
@@ -124,13 +126,24 @@ WORKFLOW_SCHEMA = declare_table(
     WorkflowRow,
     name=WORKFLOW_TABLE,
     public=True,
-    indexes=["workflow_type", "entity_id", "correlation_id", "status", "parent_id"],
+    unique=["name"],
+    filled={"name": name_by_id},
+    indexes=[
+        "workflow_type",
+        "entity_id",
+        "correlation_id",
+        "status",
+        "parent_id",
+        index("parent_id", "status"),
+        # Live workflows are not in it: clean-up finds the oldest ends of a type without looking at anything else.
+        index("workflow_type", "ended_at", ordered=True),
+    ],
 )
 TIMER_SCHEMA = declare_table(TimerRow, name=TIMER_TABLE, public=True, indexes=["workflow_id"], scheduled=TIMER_REDUCER)
 EVENT_SCHEMA = declare_table(EventRow, name=EVENT_TABLE, public=True, indexes=["workflow_id"])
 RECOVERY_ERROR_SCHEMA = declare_table(RecoveryErrorRow, name=RECOVERY_ERROR_TABLE)
 # Private: a caller asks for its own with the reducer of the same name, and cannot see another's.
-LAST_ID_SCHEMA = declare_table(LastWorkflowIdRow, name=LAST_ID_TABLE)
+LAST_ID_SCHEMA = declare_table(LastWorkflowIdRow, name=LAST_ID_TABLE, indexes=["workflow_id"])
 
 SCHEMAS: tuple[TableSchema, ...] = (
     WORKFLOW_SCHEMA,

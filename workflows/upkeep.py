@@ -2,60 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from heapq import nsmallest
+from heapq import merge, nsmallest
 from itertools import islice
 from typing import Any
 
 from reactor.budget import CallBudgetExceededError
-from reactor.clock import days
 from reactor.context import Context
-from reactor.errors import SenderError
+from reactor.indexes import OrderedIndex
 from reactor.scopes import WALL
-from reactor.timers import TimerInfo, plan_firing
+from workflows.amounts import days_us
+from workflows.control.replay import fire_by_hand
 from workflows.dispatch import Dispatcher
-from workflows.life import TERMINAL
+from workflows.life import TERMINAL, is_live
 
 CLEANUP_MAX = 1_000
 """Workflows removed in one call: a few milliseconds, so that a clean-up of a million holds nobody up."""
+FILL_MAX = 10_000
+"""Ends noted in one call for rows written before the column existed."""
 TICK_MAX = 256
 
 
-def cleanup(ctx: Context, older_than_days: float, limit: int = CLEANUP_MAX) -> dict[str, Any]:
-    """Remove ended workflows untouched for that many days, with all that belongs to them.
+def cleanup(
+    ctx: Context,
+    dispatcher: Dispatcher,
+    older_than_days: float,
+    limit: int = CLEANUP_MAX,
+    workflow_type: str | None = None,
+) -> dict[str, Any]:
+    """Remove workflows that ended that many days ago, of one type or of all, with all that belongs to them.
 
-    Returns ``{"removed": n, "more": whether a further call would find some}``.
+    Oldest ends first. Returns ``{"removed": n, "more": whether a further call would find some}``.
     """
-    if not 0 <= older_than_days < float("inf"):
-        raise SenderError("bad_arguments", "parameter days: a number of days from 0 up", parameter="days")
-    before = ctx.now - days(older_than_days)
-    found = list(islice(_ended_before(ctx.db.workflow, before), limit + 1))
+    before = ctx.now - days_us(older_than_days)
+    is_complete = _fill_ends(ctx)
+    found = ended_before(ctx, before, limit + 1, workflow_type)
     for row in found[:limit]:
-        _remove(ctx, row)
-    return {"removed": min(len(found), limit), "more": len(found) > limit}
+        remove(ctx, dispatcher, row)
+    return {"removed": min(len(found), limit), "more": len(found) > limit or not is_complete}
 
 
-def _ended_before(workflow: Any, before: int) -> Iterator[Any]:
-    """Ended workflows untouched since then. Live ones, of which there may be a million, are not looked at."""
-    (by_status,) = (index for index in workflow.index_list if index.columns == ("status",))
-    for status in sorted(TERMINAL):
-        # By the index itself: `lookup` would sort and list them all, and the first thousand will do. As entered, so
-        # mostly as they ended.
-        for key in by_status.find(status):
-            row = workflow.rows[key]
-            if row.updated_at < before:
-                yield row
+def ended_before(ctx: Context, before: int, limit: int, workflow_type: str | None = None) -> list[Any]:
+    """The first ``limit`` workflows that ended before an instant, oldest ends first.
+
+    Neither live workflows nor younger ends are looked at, however many there are.
+    """
+    workflow = ctx.db.workflow
+    types = [workflow_type] if workflow_type is not None else types_of(workflow)
+    by_type = [
+        workflow.range("ended_at", None, before, include=(True, False), limit=limit, workflow_type=name)
+        for name in types
+    ]
+    return list(islice(merge(*by_type, key=lambda row: (row.ended_at, row.id)), limit))
 
 
-def _remove(ctx: Context, row: Any) -> None:
+def types_of(workflow: Any) -> list[str]:
+    """The types there are workflows of, also those that are not registered."""
+    (by_type,) = (index for index in workflow.index_list if index.columns == ("workflow_type",))
+    return sorted(by_type.values())
+
+
+def _fill_ends(ctx: Context) -> bool:
+    """Note when workflows ended that did so before there was a column for it; False while there are more.
+
+    Costs a look at the sizes of two indexes when there are none.
+    """
+    workflow = ctx.db.workflow
+    (by_end,) = (index for index in workflow.index_list if isinstance(index, OrderedIndex))
+    if sum(workflow.count(status=status) for status in TERMINAL) == len(by_end):
+        return True
+    old = (row for row in workflow.rows.values() if row.ended_at is None and not is_live(row.status))
+    missing = list(islice(old, FILL_MAX))
+    for row in missing:
+        workflow.update(row.id, ended_at=row.updated_at)
+    return len(missing) < FILL_MAX
+
+
+def remove(ctx: Context, dispatcher: Dispatcher, row: Any) -> None:
+    """Remove an ended workflow with all that the engine and its parts keep of it."""
+    for part in dispatcher.removers:
+        part.removed(ctx, row)
+    remove_row(ctx, row)
+
+
+def remove_row(ctx: Context, row: Any) -> None:
+    """Remove one ended workflow with its timers and events; what parts of the engine keep of it is for them."""
     db = ctx.db
     for timer in db.workflow_timer.lookup(("workflow_id",), (row.id,)):
         db.workflow_timer.delete(timer.scheduled_id)
     for event in db.workflow_event.lookup(("workflow_id",), (row.id,)):
         db.workflow_event.delete(event.id)
     db.recovery_error.delete(row.id)
-    last = db.last_workflow_id.get(row.owner)
-    if last is not None and last.workflow_id == row.id:
+    # Not only its starter's: others who asked for it under the same key, or joined it, have it as their last, too.
+    for last in db.last_workflow_id.lookup(("workflow_id",), (row.id,)):
         db.last_workflow_id.delete(last.identity)
     db.workflow.delete(row.id)
 
@@ -74,13 +112,13 @@ def tick(ctx: Context, dispatcher: Dispatcher, limit: int = TICK_MAX) -> int:
             continue
         try:
             with ctx.savepoint():
-                _fire_by_hand(ctx, dispatcher.run_timer, row, due_at)
+                fire_by_hand(ctx, dispatcher.run_timer, row, due_at)
         except CallBudgetExceededError:
             if fired:
                 # Those before it have used the time up too: this one has not failed, it waits.
                 break
             # Tried again by itself: if the time of a whole call is not enough for it, it fails.
-            _fire_by_hand(ctx, dispatcher.fire, row, due_at)
+            fire_by_hand(ctx, dispatcher.fire, row, due_at)
             return 1
         fired += 1
     return fired
@@ -103,24 +141,3 @@ def _due(ctx: Context, limit: int) -> list[tuple[int, int, int]]:
             due.append((ctx.now if due_at is None else due_at, priority, scheduled_id))
     due.sort()
     return due[:limit]
-
-
-def _fire_by_hand(ctx: Context, fire: Callable[[Context, Any], None], row: Any, due_at: int) -> None:
-    """One occurrence as the reactor would fire it, under its catch-up policy and at its logical time."""
-    now, table = ctx.now, ctx.db.workflow_timer
-    plan = plan_firing(row, row.scheduled_at, ctx.clock_value(row.clock))
-    if plan.run:
-        at = due_at + plan.due_value - row.scheduled_at
-        ctx.now = at
-        ctx.timer = TimerInfo(table.name, row.scheduled_id, row.clock, plan.due_value, at, now, now - at, plan.missed)
-        try:
-            fire(ctx, row)
-        finally:
-            ctx.now, ctx.timer = now, None
-    current = table.get(row.scheduled_id)
-    if current is None or current.cancelled or current.generation != row.generation:
-        return
-    if plan.next_due is None:
-        table.delete(row.scheduled_id)
-    else:
-        table.update(row.scheduled_id, scheduled_at=plan.next_due, missed=0 if plan.run else plan.missed)

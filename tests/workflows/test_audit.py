@@ -106,6 +106,7 @@ def test_handlers_add_notes_of_their_own(make_rig: MakeRig) -> None:
         (3, "stepped", None),
         (4, "cancelled", "x"),
         (4, "burned", None),
+        (4, "timer_closed", "tick"),
     ]
     quiet = make_rig(Diarist)
     workflow_id = quiet.start("diarist")

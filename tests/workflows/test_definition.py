@@ -10,8 +10,9 @@ import pytest
 from reactor import CatchUp, Refusal
 from tests.workflows.samples import Counter, CounterState, Nap, Parent
 from workflows import BUILT_IN, Buff, Handler, NoPayload, Payload, Timer, Workflow
-from workflows.definition import Definition, StateError
+from workflows.definition import Definition
 from workflows.types.buff import BuffState
+from workflows.versions.migrations import StateError
 
 
 class State(msgspec.Struct):

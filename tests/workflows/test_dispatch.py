@@ -145,8 +145,8 @@ def test_signals_change_the_state_and_may_end_it(make_rig: MakeRig) -> None:
         ("reject", None, "sender_error"),
     ],
 )
-def test_a_wrong_signal_leaves_no_trace(make_rig: MakeRig, name: str, payload: Any, code: str) -> None:
-    """A64, A70: refused, nothing stored, the workflow untouched; also when the handler itself refuses."""
+def test_a_wrong_signal_changes_nothing(make_rig: MakeRig, name: str, payload: Any, code: str) -> None:
+    """A64, A70, D72: refused, the workflow untouched; nothing is written but what was refused."""
     rig = make_rig(Counter, audit=True)
     workflow_id = rig.start("counter")
     before, seq = rig.row("workflow", workflow_id), rig.engine.seq
@@ -154,7 +154,8 @@ def test_a_wrong_signal_leaves_no_trace(make_rig: MakeRig, name: str, payload: A
         rig.call("workflow_signal", workflow_id, name, payload)
     assert caught.value.code == code
     assert rig.row("workflow", workflow_id) is before
-    assert rig.engine.seq == seq
+    assert rig.engine.seq == seq + 1
+    assert [(row.verb, row.outcome, row.code) for row in rig.rows("command_log")] == [("signal", "refused", code)]
     assert len(rig.rows("workflow_event")) == 1
 
 

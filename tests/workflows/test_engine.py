@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reactor import Module, Refusal
 from reactor.module import Reducer
+from reactor.reports import Report
 from reactor.testing import Rig
 from tests.workflows.conftest import MakeRig
 from tests.workflows.samples import Counter, Nap
@@ -53,19 +55,15 @@ def test_the_columns_the_reference_queries_use_are_there(make_rig: MakeRig) -> N
 
 
 def test_every_reducer_is_described(make_rig: MakeRig) -> None:
-    """`reactor describe` shows what it does and who may call it."""
-    reducers: dict[str, Reducer] = make_rig().engine.program.reducers
-    assert {name: r.access for name, r in reducers.items()} == {
-        "workflow_start": "public",
-        "workflow_start_batch": "public",
-        "workflow_signal": "public",
-        "workflow_cancel": "public",
-        "workflow_last_id": "public",
-        "cleanup_old_workflows": "owner",
-        "workflow_tick": "owner",
-        "workflow_timer_fire": "internal",
-    }
-    assert all(r.docs for r in reducers.values())
+    """`reactor describe` shows what each does and who may call it, and the reference has it."""
+    program = make_rig().engine.program
+    declared: dict[str, Reducer | Report] = {**program.reducers, **program.reports}
+    assert sorted(name for name, it in declared.items() if not it.docs.strip().endswith((".", "…"))) == []
+    reference = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert sorted(name for name in declared if f"| `{name}(" not in reference) == []
+    # What the reactor runs for a due row is for nobody else.
+    fired = {table.scheduled for table in program.tables.values() if table.scheduled is not None}
+    assert fired == {name for name, reducer in program.reducers.items() if reducer.access == "internal"}
 
 
 class GameBuff(Buff):

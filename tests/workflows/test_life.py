@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reactor.errors import InvariantError
-from workflows.life import LIFE, LIVE, TERMINAL, Move, Status, follow, is_live
+from workflows.life import LIFE, LIVE, TERMINAL, Move, Status, follow, is_awake, is_live
 
 
 def test_every_status_is_in_the_table() -> None:
@@ -16,7 +16,8 @@ def test_every_status_is_in_the_table() -> None:
 
 def test_nothing_leaves_a_terminal_status() -> None:
     """A41, F6: whatever happens to an ended workflow is no edge of the table."""
-    assert {Status.COMPLETED, Status.FAILED, Status.CANCELLED} == TERMINAL
+    ends = {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TERMINATED, Status.TIMED_OUT}
+    assert ends == TERMINAL
     for status in TERMINAL:
         for move in Move:
             with pytest.raises(InvariantError, match=f"is {status} cannot be {move}"):
@@ -35,6 +36,21 @@ def test_every_terminal_status_can_be_reached_from_every_live_one() -> None:
         assert reached >= TERMINAL
 
 
+def test_only_what_is_awake_takes_steps() -> None:
+    """B50, REQ-11: what is not begun, paused or faulted is live and takes none."""
+    awake = {status for status in Status if is_awake(status)}
+    assert awake == {Status.RUNNING, Status.SUSPENDED}
+    assert set(LIVE - awake) == {Status.PENDING, Status.PAUSED, Status.FAULTED}
+
+
+def test_whatever_is_live_can_be_ended_from_outside() -> None:
+    """D70, D71, E34: cancel, terminate and time out have an edge from every live status and lead where they say."""
+    for status in LIVE:
+        assert follow(status, Move.CANCEL) is Status.CANCELLED
+        assert follow(status, Move.TERMINATE) is Status.TERMINATED
+        assert follow(status, Move.TIME_OUT) is Status.TIMED_OUT
+
+
 def test_only_live_statuses_are_live() -> None:
     """``is_live`` says what the table says."""
     assert {status for status in Status if is_live(status)} == LIVE == set(Status) - TERMINAL
@@ -42,4 +58,6 @@ def test_only_live_statuses_are_live() -> None:
 
 def test_statuses_read_as_the_monitoring_queries_write_them() -> None:
     """A100: the text in SQL."""
-    assert [str(s) for s in Status] == ["Running", "Suspended", "Completed", "Failed", "Cancelled"]
+    live = ["Pending", "Running", "Suspended", "Paused", "Faulted"]
+    assert [str(s) for s in Status] == [*live, "Completed", "Failed", "Cancelled", "Terminated", "TimedOut"]
+    assert {str(s) for s in LIVE} == set(live)

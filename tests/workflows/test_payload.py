@@ -104,3 +104,18 @@ def test_kinds_that_cannot_be_payloads_are_refused(kind: Any, reason: str) -> No
     """A wrong declaration is refused when declared, with the reason."""
     with pytest.raises(Refusal, match=reason):
         PayloadReader(kind, "stack")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        base64.b64encode(b'{"count":3,"source":"\xff"}').decode(),
+        b'{"count":3,"source":"\xff"}',
+        "[" * 400 + "]" * 400,
+    ],
+)
+def test_what_no_decoder_takes_is_the_senders_mistake(given: Any) -> None:
+    """A64: bytes that are no text, and nesting that cannot be written again, are refused like any other."""
+    with pytest.raises(SenderError) as refused:
+        PayloadReader(Stack, "stack").read(given, 10_000)
+    assert refused.value.code == "bad_arguments"

@@ -27,6 +27,8 @@ def recovered(rig: Rig) -> str:
 
 
 def plant(rig: Rig, workflow_id: int, **columns: Any) -> None:
+    if columns.get("status") is Status.COMPLETED:
+        columns["ended_at"] = rig.clock.now()
     rig.run(lambda ctx: ctx.db.workflow.update(workflow_id, **columns) and None)
 
 
@@ -174,14 +176,14 @@ def test_nothing_to_wake_it_and_no_way_back_is_named(make_rig: MakeRig) -> None:
     assert rig.sql("SELECT id FROM stuck_workflows") == [[parent]]
 
 
-def test_a_corrupt_state_that_is_woken_fails_alone(make_rig: MakeRig) -> None:
-    """A44: the timer comes, the state cannot be read, the workflow is Failed with that message."""
+def test_a_corrupt_state_that_is_woken_is_parked_alone(make_rig: MakeRig) -> None:
+    """A44, REQ-12: the timer comes, the state cannot be read, the workflow is parked with that message."""
     rig = make_rig(Nap)
     workflow_id = rig.start("nap", payload={"delay_us": seconds(1)})
     plant(rig, workflow_id, state="{}x")
     rig.advance(seconds(1))
     row = rig.row("workflow", workflow_id)
-    assert (row.status, row.state) == (Status.FAILED, "{}x")
+    assert (row.status, row.state, row.failure_category) == (Status.FAULTED, "{}x", "task_failure")
     assert "the stored state of nap cannot be read" in row.error_message
 
 

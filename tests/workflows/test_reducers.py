@@ -42,7 +42,7 @@ def test_start_takes_positions_names_and_nulls(make_rig: MakeRig) -> None:
     ],
 )
 def test_bad_arguments_are_named_and_leave_nothing(make_rig: MakeRig, args: Any, code: str, named: str) -> None:
-    """A23, A45, A48: nothing is written."""
+    """A23, A45, A48, D72: nothing is written but the refusal, and not even that where it was no command at all."""
     rig = make_rig(Counter, Nap)
     seq = rig.engine.seq
     with pytest.raises(SenderError) as caught:
@@ -50,7 +50,9 @@ def test_bad_arguments_are_named_and_leave_nothing(make_rig: MakeRig, args: Any,
     assert caught.value.code in (code, "bad_value")
     assert named in caught.value.message
     assert rig.rows("workflow") == []
-    assert rig.engine.seq == seq
+    written = [row.code for row in rig.rows("command_log")]
+    assert written in ([], [caught.value.code])
+    assert rig.engine.seq == seq + len(written)
 
 
 def test_every_form_of_payload_leaves_the_same_row(make_rig: MakeRig) -> None:
@@ -59,7 +61,8 @@ def test_every_form_of_payload_leaves_the_same_row(make_rig: MakeRig) -> None:
     text = '{"delay_us":5000}'
     for payload in ({"delay_us": 5000}, text, list(text.encode()), "eyJkZWxheV91cyI6NTAwMH0=", [5000]):
         rig.start("nap", payload=payload)
-    rows = [[getattr(r, f) for f in r.__struct_fields__ if f != "id"] for r in rig.rows("workflow")]
+    kept = ("id", "name")
+    rows = [[getattr(r, f) for f in r.__struct_fields__ if f not in kept] for r in rig.rows("workflow")]
     assert all(row == rows[0] for row in rows)
     assert len({t.scheduled_at for t in rig.rows("workflow_timer")}) == 1
 
@@ -77,7 +80,7 @@ def test_the_payload_cap_comes_before_any_write(make_rig: MakeRig) -> None:
     with pytest.raises(SenderError) as caught:
         rig.start("counter", payload=" " * 50 + '{"x":"' + "x" * 100 + '"}')
     assert caught.value.code == "payload_too_large"
-    assert rig.engine.seq == seq
+    assert rig.engine.seq == seq + len(rig.rows("command_log")) == seq + 2
 
 
 def test_a_batch_is_one_commit_and_one_message(make_rig: MakeRig) -> None:

@@ -124,7 +124,7 @@ def run(rig: Rig, does: list[Any]) -> list[Any]:
 
 def look(rig: Rig) -> list[Any]:
     numbers = {row.id: number for number, row in enumerate(rig.rows("workflow"))}
-    left_out = ("id", "parent_id", "workflow_id", "scheduled_id", "error_message", "detail", "cause")
+    left_out = ("id", "name", "root_id", "parent_id", "workflow_id", "scheduled_id", "error_message", "detail", "cause")
     tables: list[Any] = []
     for table in ("workflow", "workflow_timer", "workflow_event"):
         for row in rig.rows(table):

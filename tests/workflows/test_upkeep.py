@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from tests.workflows.conftest import MakeRig
 from tests.workflows.samples import Counter, Nap, Ticker
 from workflows import Handler, NoPayload, Status, Timer, Workflow
 from workflows.life import is_live
-from workflows.upkeep import TICK_MAX, _ended_before
+from workflows.upkeep import TICK_MAX, ended_before
 
 
 def test_cleanup_removes_what_is_ended_and_old_with_all_that_belongs_to_it(make_rig: MakeRig) -> None:
@@ -34,6 +33,19 @@ def test_cleanup_removes_what_is_ended_and_old_with_all_that_belongs_to_it(make_
     assert {e.workflow_id for e in rig.rows("workflow_event")} == {parked, young}
     assert rig.call("workflow_last_id", sender=alice) is None
     assert rig.call("cleanup_old_workflows", 7) == {"removed": 0, "more": False}
+
+
+def test_the_last_id_of_whoever_joined_goes_too(make_rig: MakeRig) -> None:
+    """A105: a caller whose start came to another's workflow is not told its id when it is gone."""
+    rig = make_rig(Counter)
+    for caller in ("a" * 32, "b" * 32):
+        rig.call("workflow_start_with", "counter", None, None, None, {"request_id": "once"}, sender=caller)
+        assert rig.call("workflow_last_id", sender=caller) == 1
+    rig.call("workflow_cancel", 1, "enough")
+    rig.advance(1)
+    rig.call("cleanup_old_workflows", 0)
+    assert [rig.call("workflow_last_id", sender=caller) for caller in ("a" * 32, "b" * 32)] == [None, None]
+    assert rig.rows("last_workflow_id") == []
 
 
 def test_cleanup_takes_a_bounded_batch_oldest_first(make_rig: MakeRig) -> None:
@@ -139,8 +151,10 @@ def test_a_tick_by_hand_fires_the_first_of_a_backlog(make_rig: MakeRig) -> None:
     assert behind(rig, "workflow_tick", rig.clock.now()) == b"1"
 
 
-def test_cleanup_looks_at_no_live_workflow(make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """REQ-19: a million parked ones cost it nothing, and it stops at the first it does not need."""
+def test_cleanup_looks_neither_at_live_workflows_nor_at_young_ends(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REQ-19, A105: a million parked ones and as many young ends cost nothing; it stops at the first it can leave."""
     rig = make_rig(Counter)
 
     def fill(ctx: Any) -> None:
@@ -151,6 +165,7 @@ def test_cleanup_looks_at_no_live_workflow(make_rig: MakeRig, monkeypatch: pytes
 
     rig.run(fill)
     rig.advance(days(1) + 1)
+    rig.run(fill)
     looked: list[Any] = []
 
     class Counting(dict[int, Any]):
@@ -162,10 +177,70 @@ def test_cleanup_looks_at_no_live_workflow(make_rig: MakeRig, monkeypatch: pytes
         workflow = ctx.db.workflow
         with monkeypatch.context() as patch:
             patch.setattr(workflow, "rows", Counting(workflow.rows))
-            found = list(islice(_ended_before(workflow, ctx.now - days(1)), 15))
-        return {"found": len(found), "live": sum(is_live(row.status) for row in found)}
+            found = ended_before(ctx, ctx.now - days(1), 15)
+            none = ended_before(ctx, ctx.now - days(7), 15)
+        return {"found": len(found), "live": sum(is_live(row.status) for row in found), "none": len(none)}
 
-    assert rig.run(clean) == {"found": 15, "live": 0}
+    assert rig.run(clean) == {"found": 15, "live": 0, "none": 0}
     assert len(looked) == 15
     assert rig.call("cleanup_old_workflows", 1) == {"removed": 20, "more": False}
-    assert len(rig.rows("workflow")) == 40
+    assert len(rig.rows("workflow")) == 100
+
+
+def test_cleanup_of_one_type(make_rig: MakeRig) -> None:
+    """B76: each type has its own retention, whatever others there are."""
+    rig = make_rig(Nap, Counter)
+    rig.start("nap", payload={"delay_us": 0})
+    counter = rig.start("counter")
+    rig.call("workflow_signal", counter, "finish")
+    rig.advance(days(2))
+    assert rig.call("cleanup_old_workflows", 1, "counter") == {"removed": 1, "more": False}
+    assert [row.workflow_type for row in rig.rows("workflow")] == ["nap"]
+    assert rig.call("cleanup_old_workflows", 1, "no such type") == {"removed": 0, "more": False}
+
+
+def test_ends_of_several_types_go_oldest_first(make_rig: MakeRig) -> None:
+    """A105: however the types are called."""
+    rig = make_rig(Nap, Counter)
+    order = []
+    for i in range(6):
+        if i % 2:
+            order.append(rig.start("nap", payload={"delay_us": 0}))
+        else:
+            order.append(rig.start("counter"))
+            rig.call("workflow_signal", order[-1], "finish")
+        rig.advance(seconds(1))
+    rig.advance(days(1))
+
+    def first(ctx: Any) -> list[int]:
+        return [row.id for row in ended_before(ctx, ctx.now, 4)]
+
+    assert rig.run(first) == order[:4]
+
+
+def test_ends_from_before_the_column_existed_are_found(make_rig: MakeRig) -> None:
+    """A105, E-traps: a database of an older version is cleaned up as well; nothing is looked for once all is noted."""
+    rig = make_rig(Counter)
+    ended = rig.start("counter")
+    rig.call("workflow_signal", ended, "finish")
+    rig.run(lambda ctx: ctx.db.workflow.update(ended, ended_at=None) and None)
+    rig.advance(days(2))
+    rig.crash()
+    rig.reopen()
+    assert rig.call("cleanup_old_workflows", 1) == {"removed": 1, "more": False}
+
+
+def test_an_age_that_is_no_number_of_days(make_rig: MakeRig) -> None:
+    """A105: more days than there have been remove nothing; fewer than none are refused."""
+    rig = make_rig(Counter)
+    calls: tuple[tuple[Any, ...], ...] = (
+        ("cleanup_old_workflows",), ("cleanup_old_tasks",), ("workflow_keys_forget",), ("cleanup_by_type", {}),
+    )  # fmt: skip
+    for reducer, *more in calls:
+        assert rig.call(reducer, 1.7e308, *more) == {"removed": 0, "more": False}
+        if reducer != "cleanup_by_type":
+            with pytest.raises(SenderError) as refused:
+                rig.call(reducer, -0.5)
+            assert refused.value.code == "bad_arguments"
+    rig.call("workflow_signal", rig.start("counter"), "finish")
+    assert rig.call("cleanup_by_type", 0, {"counter": 1e300}) == {"removed": 0, "more": False}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reactor import minutes, seconds
+from reactor import SenderError, minutes, seconds
 from reactor.testing import Rig
 from tests.workflows.conftest import MakeRig
 from tests.workflows.samples import Counter, Nap, Parent, Ticker
@@ -106,9 +106,13 @@ def test_the_views(rig: Rig) -> None:
 
 
 def test_clients_may_use_the_views(rig: Rig) -> None:
-    """They read public tables only."""
+    """They read public tables only, but for those about what operators do."""
     for name in monitoring_views():
-        rig.sql(f"SELECT * FROM {name}", owner=False)
+        if name in ("faulted_workflows", "paused_workflows"):
+            with pytest.raises(SenderError, match="private"):
+                rig.sql(f"SELECT * FROM {name}", owner=False)
+        else:
+            rig.sql(f"SELECT * FROM {name}", owner=False)
 
 
 @pytest.mark.parametrize(
@@ -126,4 +130,7 @@ def test_the_monitored_columns_are_indexed(rig: Rig, condition: str) -> None:
 
 def test_every_view_of_the_file_is_offered() -> None:
     """The file can be pasted into a shell, and nothing in it is overlooked."""
-    assert list(monitoring_views()) == ["stuck_workflows", "timer_backlog", "active_workflows", "workflow_counts"]
+    assert list(monitoring_views()) == [
+        "stuck_workflows", "timer_backlog", "active_workflows", "faulted_workflows", "paused_workflows",
+        "workflow_counts",
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Records of scripts as they ran once; ``python -m tests.histories`` writes those that are missing."""

@@ -1,0 +1,1 @@
+"""Versions of workflow types."""

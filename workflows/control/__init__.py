@@ -1,0 +1,1 @@
+"""What operators do with workflows, what becomes of those that fail, and the record of commands."""

@@ -1,0 +1,1 @@
+"""The rules of starting: names, ids, idempotency keys, exclusivity, limits, delays and deadlines."""

@@ -1,0 +1,1 @@
+"""Tasks: effects outside the database, claimed by workers, with the result told to the workflow exactly once."""
