@@ -131,11 +131,15 @@ class SimClient:
         if kind == "subscribe":
             self._followed(message)
             return
+        self.noted(kind, token, message["ok"], message["seq"])
+
+    def noted(self, kind: str, token: str, answer: Any, seq: int) -> None:
+        """Write down what was answered."""
         self.acknowledged.add(token)
         if kind == "arm":
-            self.alarms.append(message["ok"])
+            self.alarms.append(answer)
         elif kind == "count":
-            self.counts.setdefault(token, set()).add(message["ok"])
+            self.counts.setdefault(token, set()).add(answer)
 
     def _followed(self, message: dict[str, Any]) -> None:
         for sql, part in zip(self.queries, message["ok"]["queries"], strict=True):

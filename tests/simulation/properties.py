@@ -12,6 +12,7 @@ from tests.simulation.client import SimClient
 from tests.simulation.game import ACCOUNTS, OPENING_BALANCE
 
 if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
     from tests.simulation.world import World
 
 Rows = dict[Any, tuple[Any, ...]]
@@ -75,7 +76,7 @@ def keyed_calls_ran_once(world: World) -> None:
 # -- memory, log, projection -------------------------------------------------------------------
 
 
-def memory_of(world: World) -> dict[str, Rows]:
+def memory_of(world: Machine) -> dict[str, Rows]:
     """Every table in log form."""
     found = {}
     for table in world.engine.store:
@@ -87,7 +88,7 @@ def memory_of(world: World) -> dict[str, Rows]:
     return found
 
 
-def memory_is_fold_of_log(world: World) -> None:
+def memory_is_fold_of_log(world: Machine) -> None:
     """What a start loads is what one gets by replaying the log from its beginning, if the log still has it."""
     log = world.storage.log
     if world.trimmed or log.trimmed_to:
@@ -113,7 +114,7 @@ def memory_is_fold_of_log(world: World) -> None:
     _same(world, "memory and the fold of the log", memory_of(world), folded)
 
 
-def projection_is_memory(world: World) -> None:
+def projection_is_memory(world: Machine) -> None:
     """The SQL tables hold what memory holds."""
     connection = world.storage.projection_connection()
     projected: dict[str, Rows] = {}
@@ -122,13 +123,19 @@ def projection_is_memory(world: World) -> None:
         rows = connection.execute(f'SELECT {columns} FROM "{table.name}"')
         projected[table.name] = {row[table.schema.key_position]: tuple(row) for row in rows}
     memory = {
-        name: {k: tuple(int(v) if isinstance(v, bool) else v for v in row) for k, row in rows.items()}
+        name: {key: tuple(_in_sql(value) for value in row) for key, row in rows.items()}
         for name, rows in memory_of(world).items()
     }
     _same(world, "memory and the projection", memory, projected)
 
 
-def _same(world: World, what: str, left: dict[str, Rows], right: dict[str, Rows]) -> None:
+def _in_sql(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else value
+
+
+def _same(world: Machine, what: str, left: dict[str, Rows], right: dict[str, Rows]) -> None:
     for name, rows in left.items():
         other = right[name]
         if rows != other:
@@ -137,7 +144,7 @@ def _same(world: World, what: str, left: dict[str, Rows], right: dict[str, Rows]
             world.fail(f"{what} differ in {name} at {key!r}: {rows.get(key)} and {other.get(key)}")
 
 
-def indexes_match_rows(world: World) -> None:
+def indexes_match_rows(world: Machine) -> None:
     """Every index holds exactly the rows, under the values they have."""
     for table in world.engine.store:
         for index in table.index_list:
@@ -219,17 +226,21 @@ def _check_interval(world: World, arming: Any, rows: list[Any]) -> None:
 # -- mirrors -----------------------------------------------------------------------------------
 
 
-def _region_open(world: World, zone: Any) -> bool:
+def _region_open(world: Machine, zone: Any) -> bool:
     region = world.table("region").rows.get(zone)
     return region is not None and bool(region.is_open)
 
 
+# Of the guild too: what its clients follow.
 MEANING: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "SELECT * FROM account WHERE zone = 2": ("account", lambda world, row: row.zone == 2),
     "SELECT * FROM account WHERE balance > 1000 OR zone IS NULL": (
         "account",
         lambda world, row: row.balance > 1000 or row.zone is None,
     ),
+    "SELECT * FROM workflow WHERE entity_id = 2": ("workflow", lambda world, row: row.entity_id == 2),
+    "SELECT * FROM taken": ("taken", lambda world, row: True),
+    "SELECT * FROM task WHERE status = 'Ready'": ("task", lambda world, row: row.status == "Ready"),
     "SELECT * FROM receipt": ("receipt", lambda world, row: True),
     "SELECT * FROM firing WHERE missed = 0": ("firing", lambda world, row: row.missed == 0),
     "SELECT account.* FROM account JOIN region ON account.zone = region.id WHERE region.is_open = TRUE": (
@@ -239,7 +250,7 @@ MEANING: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def mirrors_match(world: World, client: SimClient) -> None:
+def mirrors_match(world: Machine, client: SimClient) -> None:
     """P4: what a subscriber has after its snapshot and all deltas is what a fresh query returns."""
     if client.is_waiting:
         world.fail(f"A28: {client.identity[0]} still waits for answers at rest")
