@@ -13,11 +13,15 @@ import traceback
 
 from tests.bench import bench_routing
 from tests.bench.bench_fanout import fanout
+from tests.bench.bench_groups import groups
 from tests.bench.bench_parked import parked
 from tests.bench.bench_peers import peers
+from tests.bench.bench_reload import swap
+from tests.bench.bench_scripts import scripts
 from tests.bench.bench_subscriptions import subscriptions
 from tests.bench.bench_timers import drain, lateness
 from tests.bench.bench_transfer import single, transfer
+from tests.bench.bench_visibility import visibility
 from tests.bench.bench_workflows import start
 from tests.bench.harness import Benchmark, Plan, workplace
 from tests.bench.report import Report, machine
@@ -34,10 +38,14 @@ BENCHMARKS: dict[str, Benchmark] = {
     "subscriptions": subscriptions,
     "single": single,
     "start": start,
+    "scripts": scripts,
+    "groups": groups,
     "drain": drain,
     "lateness": lateness,
     "fanout": fanout,
     "parked": parked,
+    "reload": swap,
+    "visibility": visibility,
     "routing": routing,
     "peers": peers,
 }
