@@ -130,9 +130,9 @@ class Workflow(Generic[S]):
     """
 
     __slots__ = (
-        "_random", "_type", "awaits", "category", "correlation_id", "ctx", "deferred", "ending", "entity_id", "error",
-        "firing", "id", "notes", "owner", "parent_id", "result", "row", "run", "sequence", "state", "step", "touched",
-        "waits",
+        "_has_armed", "_random", "_type", "awaits", "category", "correlation_id", "ctx", "deferred", "ending",
+        "entity_id", "error", "firing", "id", "notes", "owner", "parent_id", "result", "row", "run", "sequence",
+        "state", "step", "touched", "waits",
     )  # fmt: skip
 
     def __init__(self, ctx: Context, kind: TypeFacts, workflow_id: int) -> None:
@@ -154,6 +154,7 @@ class Workflow(Generic[S]):
         self.notes: list[tuple[str, str | None]] | None = None
         self.deferred: list[Deferred] | None = None
         self._random: random.Random | None = None
+        self._has_armed = False
         # The rest is for types whose waits are not the same for all their workflows: scripts.
         self.waits = kind.waits
         self.awaits = False
@@ -273,8 +274,13 @@ class Workflow(Generic[S]):
         return at
 
     def _put_timer(self, name: str, values: dict[str, Any]) -> None:
-        table, rows = self.ctx.db.workflow_timer, self._timers()
-        held = next((row for row in rows if row.name == name), None)
+        table, held = self.ctx.db.workflow_timer, None
+        # The first timer of a workflow that begins has none beside it: a million starts need not look.
+        rows = self._timers() if self._has_armed or self.row is not None else []
+        self._has_armed = True
+        for row in rows:
+            if row.name == name:
+                held = row
         if held is None:
             if rows:
                 check_own(self.ctx, self.id, "timers", len(rows) + 1, self.ctx.limits.workflow_timers_max)
